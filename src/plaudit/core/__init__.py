@@ -1,0 +1,1 @@
+"""Pure maths: tensors in, tensors out. No device, no files, no logging."""

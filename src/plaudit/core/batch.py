@@ -1,0 +1,163 @@
+"""The one batch: flat rows of aligned token streams.
+
+Letters: R rows, T tokens of the longest row. A *stream* is [R, T] and stream[r, t] speaks of token t of row r; a *side* is
+[R] and speaks of the row. `group[r]` is the prompt's index and `place[r]` the row's place among its siblings (0 is first, or
+best), so ragged groups, rankings of any length and lost samples need nothing special.
+Three laws hold everywhere: 1 in a mask means "counts"; logp[t], value[t], entropy[t] belong to token t (the shift by one is
+done in `models.forward` and nowhere else); ends are known from `length`, never from a token's id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows right-padded to one length.
+
+    ids     [R, T] int64   token ids, padding is 0
+    mask    [R, T] float   1 on tokens that are trained (those the policy or the demonstrator wrote)
+    length  [R]    int64   real tokens of each row, prompt included
+    group   [R]    int64   index of the prompt; rows of one group stay together when an algorithm is `grouped`
+    place   [R]    int64   place among the siblings
+    key     [R]    int64   names the row for anything random that belongs to it (dropout)
+    streams name -> [R, T] old, ref, value, advantage, returns ...
+    sides   name -> [R]    reward, margin, probability ...
+    weight  name of a loss term -> [R, T] or [R]; set by `prepare` from data alone
+    """
+
+    ids: Tensor
+    mask: Tensor
+    length: Tensor
+    group: Tensor
+    place: Tensor
+    key: Tensor
+    streams: Mapping[str, Tensor] = field(default_factory=dict)
+    sides: Mapping[str, Tensor] = field(default_factory=dict)
+    weight: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A stream or side by name; KeyError says which there are."""
+        for shelf in (self.streams, self.sides):
+            if name in shelf:
+                return shelf[name]
+        raise KeyError(f"no stream or side {name!r}; there are {sorted([*self.streams, *self.sides])}")
+
+    def with_(
+        self,
+        *,
+        streams: Mapping[str, Tensor] | None = None,
+        sides: Mapping[str, Tensor] | None = None,
+        weight: Mapping[str, Tensor] | None = None,
+    ) -> Batch:
+        """A batch with these streams, sides and weights added or replaced."""
+        return replace(
+            self,
+            streams={**self.streams, **(streams or {})},
+            sides={**self.sides, **(sides or {})},
+            weight={**self.weight, **(weight or {})},
+        )
+
+    def rows(self, index: Tensor | Sequence[int]) -> Batch:
+        """The rows at `index`, in that order, with the padding that they no longer need cut off."""
+        index = torch.as_tensor(index, dtype=torch.long, device=self.ids.device)
+        width = int(self.length[index].max()) if len(index) else 0
+
+        def pick(x: Tensor) -> Tensor:
+            return x[index][:, :width] if x.dim() == 2 else x[index]
+
+        return self._map(pick)
+
+    def pad_to(self, width: int) -> Batch:
+        """The same rows with padding up to `width` tokens (used by the law tests: padding changes nothing)."""
+
+        def pad(x: Tensor) -> Tensor:
+            return torch.nn.functional.pad(x, (0, width - x.shape[1])) if x.dim() == 2 else x
+
+        return self._map(pad)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Batch:
+        """The same batch on `device`; floating streams in `dtype` where it is given."""
+        return self._map(lambda x: x.to(device, dtype if dtype and x.is_floating_point() else None))
+
+    def groups(self) -> list[Tensor]:
+        """Row indices of each group, in order of first appearance."""
+        found: dict[int, list[int]] = {}
+        for row, name in enumerate(self.group.tolist()):
+            found.setdefault(name, []).append(row)
+        return [torch.tensor(rows, dtype=torch.long) for rows in found.values()]
+
+    def normalised(self, total: Mapping[str, float]) -> Batch:
+        """Weights divided by their sums over the whole step and all ranks: the only division of a loss in the house."""
+        return replace(self, weight={name: w / total[name] if total[name] else w for name, w in self.weight.items()})
+
+    def _map(self, f) -> Batch:
+        return Batch(
+            f(self.ids),
+            f(self.mask),
+            f(self.length),
+            f(self.group),
+            f(self.place),
+            f(self.key),
+            {k: f(v) for k, v in self.streams.items()},
+            {k: f(v) for k, v in self.sides.items()},
+            {k: f(v) for k, v in self.weight.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a forward pass says of the rows of a batch; only what was asked for is there.
+
+    logp, entropy, value: [R, T], 0 where the mask is 0. score: [R], read at the row's last token.
+    """
+
+    logp: Tensor | None = None
+    entropy: Tensor | None = None
+    value: Tensor | None = None
+    score: Tensor | None = None
+
+
+def from_rows(
+    ids: Sequence[Sequence[int]],
+    mask: Sequence[Sequence[int]],
+    *,
+    group: Sequence[int] | None = None,
+    place: Sequence[int] | None = None,
+    key: Sequence[int] | None = None,
+    streams: Mapping[str, Sequence[Sequence[float]]] | None = None,
+    sides: Mapping[str, Sequence[float]] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Batch:
+    """Rows of Python lists, right-padded. `mask[r]` and every stream row are as long as `ids[r]`."""
+    count = len(ids)
+    width = max((len(row) for row in ids), default=0)
+
+    def padded(rows: Sequence[Sequence[float]], kind: torch.dtype) -> Tensor:
+        out = torch.zeros(count, width, dtype=kind)
+        for r, row in enumerate(rows):
+            out[r, : len(row)] = torch.as_tensor(row, dtype=kind)
+        return out
+
+    def side(values: Sequence[int] | None, default: Iterator[int]) -> Tensor:
+        return torch.tensor(list(values) if values is not None else [next(default) for _ in range(count)], dtype=torch.long)
+
+    return Batch(
+        ids=padded(ids, torch.long),
+        mask=padded(mask, dtype),
+        length=torch.tensor([len(row) for row in ids], dtype=torch.long),
+        group=side(group, iter(range(count))),
+        place=side(place, iter([0] * count)),
+        key=side(key, iter(range(count))),
+        streams={name: padded(rows, dtype) for name, rows in (streams or {}).items()},
+        sides={name: torch.as_tensor(values, dtype=dtype) for name, values in (sides or {}).items()},
+    )

@@ -1,0 +1,42 @@
+"""Rewards per token, and generalised advantage estimation."""
+
+from __future__ import annotations
+
+import torch
+
+Tensor = torch.Tensor
+
+
+def last_token(mask: Tensor) -> Tensor:
+    """[R, T] with 1 on the last counted token of each row and 0 elsewhere; a row that counts nothing stays 0."""
+    position = torch.arange(1, mask.shape[-1] + 1, device=mask.device, dtype=mask.dtype)
+    index = (mask * position).argmax(-1, keepdim=True)
+    return torch.zeros_like(mask).scatter(-1, index, 1.0) * mask
+
+
+def token_rewards(score: Tensor, kl: Tensor, mask: Tensor, coefficient: float) -> Tensor:
+    """r_t = -coefficient * kl_t, and the score of the whole answer on its last token only.
+
+    score [R], kl [R, T] (nats), mask [R, T] -> [R, T]. Ziegler et al. 2019, eq. 2.
+    """
+    return -coefficient * kl * mask + last_token(mask) * score[:, None]
+
+
+def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+    """Advantages and returns [R, T] by generalised advantage estimation (Schulman et al. 2016, arXiv:1506.02438, eq. 16).
+
+    delta_t = r_t + gamma V_{t+1} - V_t and A_t = delta_t + gamma lam A_{t+1}, where t+1 is the row's next *counted* token
+    (what a tool or another speaker wrote in between is skipped) and V = A = 0 after the last one. returns = A + V.
+    The walk over time is over columns of the whole batch, so it costs T small steps, not R x T.
+    """
+    advantages = torch.zeros_like(rewards)
+    ahead = torch.zeros_like(rewards[:, 0])
+    next_value = torch.zeros_like(ahead)
+    counts = mask > 0
+    for t in range(rewards.shape[1] - 1, -1, -1):
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        now = delta + gamma * lam * ahead
+        ahead = torch.where(counts[:, t], now, ahead)
+        next_value = torch.where(counts[:, t], values[:, t], next_value)
+        advantages[:, t] = torch.where(counts[:, t], now, 0.0)
+    return advantages, (advantages + values) * mask

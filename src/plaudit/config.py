@@ -8,7 +8,6 @@ A section is a frozen dataclass that stands beside the code it configures:
         \"""Weight of the KL penalty in the reward.\"""
 
 Files are flat and use the option names of Hugging Face and TRL; `load` hands each key to the section that declares it.
-The file is read by YAML 1.2's rules for scalars: `3e-6` is a number, `no` and `2026-11-22` are text.
 """
 
 from __future__ import annotations
@@ -19,16 +18,13 @@ import difflib
 import functools
 import inspect
 import itertools
-import json
-import re
 import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast, dataclass_transform, get_type_hints
 
-import yaml
-
+from plaudit.flatyaml import Given, one_line, read, word_value
 from plaudit.hints import Misfit, fit, plain, words
 from plaudit.schema import UserError
 
@@ -45,7 +41,7 @@ def config(cls: type[Section]) -> type[Section]:
     check_together = cls.__dict__.get("__post_init__")
 
     def __post_init__(self: Any) -> None:
-        for name, hint in _hints(type(self)).items():
+        for name, hint in _hints(self.__class__).items():
             try:
                 object.__setattr__(self, name, fit(hint, getattr(self, name)))
             except Misfit as bad:
@@ -120,7 +116,7 @@ class Resolved:
 
     def replace(self, **flat: Any) -> Resolved:
         """A copy with some options changed; checked like a file, so UserError names what is wrong."""
-        given = {name: _Given(value, None, "") for name, value in (self.flat() | flat).items()}
+        given = {name: Given(value, None, "") for name, value in (self.flat() | flat).items()}
         return _resolve(list(self), given, {}, [])
 
 
@@ -136,7 +132,7 @@ def load(
     every mistake: an unknown option with its nearest name, a wrong type, a value out of range, a required option missing.
     """
     errors: list[str] = []
-    given = _read(Path(path)) if path is not None else {}
+    given = read(Path(path)) if path is not None else {}
     known = options(sections, defaults)
     for word in overrides:
         _override(word, given, known, errors)
@@ -158,7 +154,7 @@ def template(sections: Sequence[type], defaults: Mapping[str, Any] | None = None
         allowed = words(option.hint)
         lines += ["", *textwrap.wrap(f"{about} ({allowed})".strip(), 98, initial_indent="# ", subsequent_indent="# ")]
         required = option.default is REQUIRED
-        lines.append(f"# {option.name}:   # required" if required else f"{option.name}: {_yaml(plain(option.default))}")
+        lines.append(f"# {option.name}:   # required" if required else f"{option.name}: {one_line(plain(option.default))}")
     return "\n".join(lines).strip() + "\n"
 
 
@@ -169,94 +165,21 @@ def diff(before: Mapping[str, Any], after: Mapping[str, Any], ignore: Collection
         if name in ignore or (name in before and name in after and plain(before[name]) == plain(after[name])):
             continue
         if name not in after:
-            changes.append(f"{name} was {_yaml(before[name])} and is gone")
+            changes.append(f"{name} was {one_line(before[name])} and is gone")
         elif name not in before:
-            changes.append(f"{name} is new, {_yaml(after[name])}")
+            changes.append(f"{name} is new, {one_line(after[name])}")
         else:
-            changes.append(f"{name} was {_yaml(before[name])} and is now {_yaml(after[name])}")
+            changes.append(f"{name} was {one_line(before[name])} and is now {one_line(after[name])}")
     return changes
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Given:
-    """A value as it was given: `raw` is the text of a plain scalar, for options that hold text (`run_name: 12`)."""
-
-    value: Any
-    raw: str | None
-    where: str
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with the scalars of YAML 1.2, and no key twice."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's own attribute)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
-            seen.add(key.value)
-        return cast(dict[Any, Any], super().construct_mapping(node, deep))
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-_NUMBER_STARTS = list("-+.0123456789")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), _NUMBER_STARTS)
-_FLOAT = re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, _NUMBER_STARTS)
-# PyYAML's own would read 010 as eight and 1:30 as ninety.
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
-_Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
-
-
-def _read(path: Path) -> dict[str, _Given]:
-    """The keys of a flat YAML (or JSON) file. UserError: missing, unreadable, no YAML, no mapping, a key twice."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f"cannot read the configuration file {path}: {why}") from None
-    try:
-        return _mapping(text, str(path))
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{line}: this is not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: this is not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def _mapping(text: str, where: str) -> dict[str, _Given]:
-    loader = _Loader(text)
-    node = loader.get_single_node()
-    if node is None:
-        return {}
-    if not isinstance(node, yaml.MappingNode):
-        raise UserError(f"{where}: expected lines of `option: value`, found a {node.id}")
-    given: dict[str, _Given] = {}
-    for key, value in node.value:
-        name, place = str(key.value), f"{where}, line {key.start_mark.line + 1}: "
-        if name in given:
-            raise UserError(f"{place}{name} is there twice; keep one of them")
-        raw = value.value if isinstance(value, yaml.ScalarNode) else None
-        given[name] = _Given(loader.construct_object(value, deep=True), raw, place)
-    return given
-
-
-def _override(word: str, given: dict[str, _Given], known: Mapping[str, Option], errors: list[str]) -> None:
+def _override(word: str, given: dict[str, Given], known: Mapping[str, Option], errors: list[str]) -> None:
     """Put one word of the command line into `given`; a dotted key changes one entry of a mapping."""
     key, equals, raw = word.partition("=")
     if not equals or not key:
         errors.append(f"{word!r} is not of the form key=value")
         return
-    try:
-        value = yaml.load(raw, Loader=_Loader)
-    except yaml.YAMLError:
-        value = raw
+    value = word_value(raw)
     name, *parts = key.split(".")
     if parts and name in known:
         before = given[name].value if name in given else known[name].default
@@ -264,7 +187,7 @@ def _override(word: str, given: dict[str, _Given], known: Mapping[str, Option], 
             errors.append(f"{word!r}: {name} holds no mapping, so {key} cannot be set; write {name}=...")
             return
         value = _put(before or {}, parts, value)
-    given[name] = _Given(value, None if parts else raw, "")
+    given[name] = Given(value, None if parts else raw, "")
 
 
 def _put(mapping: Mapping[str, Any], parts: Sequence[str], value: Any) -> dict[str, Any]:
@@ -274,16 +197,13 @@ def _put(mapping: Mapping[str, Any], parts: Sequence[str], value: Any) -> dict[s
     return {**mapping, head: _put(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value}
 
 
-# ---- checking --------------------------------------------------------------------------------------------------------
-
-
-def _resolve(sections: Sequence[type], given: Mapping[str, _Given], defaults: Mapping[str, Any], errors: list[str]) -> Resolved:
+def _resolve(sections: Sequence[type], given: Mapping[str, Given], defaults: Mapping[str, Any], errors: list[str]) -> Resolved:
     known = options(sections, defaults)
     errors += [_unknown(name, known, item.where) for name, item in given.items() if name not in known]
     values: dict[type, dict[str, Any]] = {section: {} for section in sections}
     failed: set[type] = set()
     for option in known.values():
-        item = given.get(option.name, _Given(option.default, None, ""))
+        item = given.get(option.name, Given(option.default, None, ""))
         if item.value is REQUIRED:
             meaning = f" ({option.help.strip().splitlines()[0].rstrip('.')})" if option.help else ""
             errors.append(f"the option {option.name}{meaning} is required and was not given")
@@ -292,7 +212,7 @@ def _resolve(sections: Sequence[type], given: Mapping[str, _Given], defaults: Ma
         try:
             values[option.section][option.name] = _fit_or_text(option.hint, item)
         except Misfit as bad:
-            errors.append(f"{item.where}{option.name} must be {bad.wanted}, not {_yaml(plain(bad.value))}")
+            errors.append(f"{item.where}{option.name} must be {bad.wanted}, not {one_line(plain(bad.value))}")
             failed.add(option.section)
     instances = []
     for section in sections:
@@ -307,7 +227,7 @@ def _resolve(sections: Sequence[type], given: Mapping[str, _Given], defaults: Ma
     return Resolved(instances)
 
 
-def _fit_or_text(hint: Any, item: _Given) -> Any:
+def _fit_or_text(hint: Any, item: Given) -> Any:
     try:
         return fit(hint, item.value)
     except Misfit:
@@ -327,13 +247,13 @@ def _unknown(name: str, known: Mapping[str, Option], where: str) -> str:
 
 
 @functools.cache
-def _hints(section: type) -> dict[str, Any]:
+def _hints(section: Any) -> dict[str, Any]:
     hints = get_type_hints(section, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(section)}
 
 
 @functools.cache
-def _help(section: type) -> dict[str, str]:
+def _help(section: Any) -> dict[str, str]:
     """Field -> the string literal written under it; a base class's fields included."""
     found: dict[str, str] = {}
     for cls in reversed(section.__mro__):
@@ -353,10 +273,3 @@ def _headline(section: type) -> str:
     written = (section.__dict__.get("__doc__") or "").strip()
     automatic = written.startswith(f"{section.__name__}(")  # dataclass writes the signature where there is no docstring
     return section.__name__ if automatic or not written else written.splitlines()[0].rstrip(".")
-
-
-def _yaml(value: Any) -> str:
-    """`value` as one line of YAML that `_Loader` reads back to it; plain words stay unquoted."""
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z./][\w./-]*", value) and yaml.load(value, Loader=_Loader) == value:
-        return value
-    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,49 @@
+# make demo | test | quick | check | faults | install        ARGS="..." is handed on: make demo ARGS="--quick --seed 2"
+# Each makes .venv when it is absent or older than constraints.txt or pyproject.toml; nothing but Python 3.11 is needed before.
+# PYTHON=/path/to/python3   the Python to build .venv from
+# TORCH_INDEX=URL           take torch from this package index instead of pip's own (a CPU or another CUDA build)
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+            $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+TORCH := $(shell grep '^torch==' constraints.txt)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help install demo test quick check faults
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '1,4s/^# //p' Makefile
+
+install: .venv/installed
+
+demo: .venv/installed
+	$(BIN)/plaudit demo $(ARGS)
+
+test: .venv/installed
+	@$(BIN)/pytest -m "not faults" $(ARGS)
+
+quick: .venv/installed
+	@$(BIN)/pytest -m "not slow and not model and not faults" $(ARGS)
+
+faults: .venv/installed
+	@$(BIN)/pytest -m faults $(ARGS)
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy src/plaudit
+
+# torch goes first and with its own dependencies, which differ between its builds; everything else is pinned, so pip resolves nothing.
+.venv/pinned: constraints.txt
+	@test -n "$(PYTHON)" || { echo "Plaudit needs Python 3.11 or newer; name it with make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making .venv"; $(PYTHON) -m venv --clear .venv; }
+	@echo "installing the packages of constraints.txt into .venv (a few minutes)"
+	@test -z "$(TORCH_INDEX)" || $(PIP) install --no-deps --index-url "$(TORCH_INDEX)" $(TORCH)
+	@$(PIP) install -c constraints.txt $(TORCH)
+	@$(PIP) install --no-deps -r constraints.txt
+	@touch $@
+
+.venv/installed: .venv/pinned pyproject.toml
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@

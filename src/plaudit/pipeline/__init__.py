@@ -1,0 +1,1 @@
+"""A project's stages with their cache, and the demo."""

@@ -1,0 +1,1 @@
+"""From files to batches: readers, chat templates, encoding, collating, splitting, checking, packing."""

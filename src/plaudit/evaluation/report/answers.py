@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from plaudit.evaluation.report.parts import Answer, Comparison
-from plaudit.evaluation.report.words import figure, safe
+from plaudit.evaluation.report.words import safe, score
 
 DIFF_LIMIT = 1500
 """Words of one answer beyond which no difference is sought: the search takes quadratic time."""
@@ -42,10 +42,9 @@ def comparison(shown: Comparison) -> str:
     columns = [_column("Untouched model", shown.base, [(shown.base.text, False)], "base")] if shown.base else []
     columns += [_column("Before PPO (SFT)", shown.before, old, "before"), _column("After PPO", shown.after, new, "after")]
     note = f'<p class="small">{safe(shown.note)}</p>' if shown.note else ""
-    return (
-        f'<article class="comparison"><header><p class="label">Prompt</p><div class="text prompt" dir="auto">{safe(shown.prompt)}</div>'
-        f'{note}</header><div class="columns of{len(columns)}">{"".join(columns)}</div></article>'
-    )
+    prompt = f'<p class="label">Prompt</p><div class="text prompt" dir="auto">{safe(shown.prompt)}</div>'
+    body = f'<div class="columns of{len(columns)}">{"".join(columns)}</div>'
+    return f'<article class="comparison"><header>{prompt}{note}</header>{body}</article>'
 
 
 def _column(title: str, answer: Answer, pieces: Sequence[tuple[str, bool]], kind: str) -> str:
@@ -54,7 +53,7 @@ def _column(title: str, answer: Answer, pieces: Sequence[tuple[str, bool]], kind
         body = '<span class="faint">(empty answer)</span>'
     cut = '<span class="cut" title="It ran into the length limit">… cut off</span>' if answer.truncated else ""
     long = ' long" tabindex="0" role="region" aria-label="Long answer' if len(answer.text) > LONG else ""
-    scores = "".join(f"<div><dt>{safe(name)}</dt><dd>{figure(value)}</dd></div>" for name, value in answer.scores.items())
+    scores = "".join(f"<div><dt>{safe(name)}</dt><dd>{score(value)}</dd></div>" for name, value in answer.scores.items())
     return (
         f'<section class="answer {kind}"><h4>{title}</h4><div class="text{long}" dir="auto">{body}{cut}</div>'
         + (f'<dl class="scores">{scores}</dl>' if scores else "")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from plaudit.evaluation.report.parts import Curve, Points
-from plaudit.evaluation.report.words import figure, known, safe
+from plaudit.evaluation.report.words import figure, known, rounded, safe
 
 WIDTH, HEIGHT = 360.0, 190.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 12.0, 26.0
@@ -33,7 +34,7 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 def tick_label(value: float, ticks: Sequence[float]) -> str:
     """A tick with as many decimals as the distance between ticks needs."""
-    step = min((b - a for a, b in zip(ticks, ticks[1:], strict=False)), default=0.0)
+    step = min((b - a for a, b in pairwise(ticks)), default=0.0)
     if step == 0 or max(abs(t) for t in ticks) >= 1e6 or step < 1e-4:
         return figure(value) if step == 0 else f"{value:.3g}".replace("-", "−")
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -81,6 +82,8 @@ class Frame:
 
     x: tuple[float, float]
     y: tuple[float, float]
+    only: float | None = None
+    """The step, where there is but one."""
 
     def px(self, step: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (step - self.x[0]) / (self.x[1] - self.x[0])
@@ -100,7 +103,7 @@ def frame(points: Sequence[tuple[float, float]], band: tuple[float | None, float
     air = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
     first, last = min(steps), max(steps)
     if first == last:
-        first, last = first - 1, last + 1
+        return Frame((first - 1, last + 1), (low - air, high + air), only=first)
     return Frame((first, last), (low - air, high + air))
 
 
@@ -108,36 +111,38 @@ def chart(curve: Curve) -> str:
     """One `<figure>`: name and latest value, the plot, its extremes and what it means."""
     made = lines(curve)
     points = [point for line in made for point in line.points]
-    head = f'<div class="chart-head"><h3>{safe(curve.name)}</h3>{_latest(curve, made)}</div>'
+    name = f'<h3>{safe(curve.name)} <span class="unit">{safe(curve.unit)}</span></h3>'
+    head = f'<div class="chart-head">{name}{_latest(made)}</div>'
     plot = _plot(curve, made, frame(points, curve.band)) if points else '<p class="empty">No measurements</p>'
     return f'<figure class="chart">{head}{plot}<figcaption>{_caption(curve, made)}</figcaption></figure>'
 
 
-def _latest(curve: Curve, made: list[Line]) -> str:
+def _latest(made: list[Line]) -> str:
     if len(made) == 1:
-        value = figure(made[0].points[-1][1]) if made[0].points else figure(None)
-        return f'<p class="latest"><strong>{value}</strong> {safe(curve.unit)}</p>'
+        return f'<p class="latest"><strong>{figure(made[0].points[-1][1] if made[0].points else None)}</strong></p>'
     keys = "".join(
         f'<span class="key"><svg viewBox="0 0 18 6" aria-hidden="true"><path class="line s{line.shape}" d="M0 3H18"/></svg>'
         f"{safe(line.label)} <strong>{figure(line.points[-1][1] if line.points else None)}</strong></span>"
         for line in made
     )
-    return f'<p class="latest keys">{keys}<span>{safe(curve.unit)}</span></p>'
+    return f'<p class="latest keys">{keys}</p>'
 
 
 def _caption(curve: Curve, made: list[Line]) -> str:
     facts = []
-    if points := made[0].points:
+    if len(points := made[0].points) > 1:
         lowest, highest = min(points, key=lambda p: p[1]), max(points, key=lambda p: p[1])
-        whose = f"{safe(made[0].label)}: " if len(made) > 1 and made[0].label else ""
-        facts.append(
-            f"{whose}lowest {figure(lowest[1])} at step {figure(lowest[0])}, highest {figure(highest[1])} at step {figure(highest[0])}"
-        )
+        whose = f"{made[0].label}: " if len(made) > 1 and made[0].label else ""
+        low, high = (f"{figure(value)} at step {figure(step)}" for step, value in (lowest, highest))
+        facts.append(f"{whose}lowest {low}, highest {high}")
+    elif points:
+        facts.append(f"one measurement, at step {figure(points[0][0])}")
     if healthy := band_words(curve.band):
-        facts.append(f"healthy {healthy}")
+        facts.append(f"healthy range {healthy}")
     if gaps := sum(line.gaps for line in made):
-        facts.append(f"{gaps} not a finite number, left as a gap" + ("s" if gaps > 1 else ""))
-    stated = f'<span class="facts">{"; ".join(facts)}.</span>' if facts else ""
+        facts.append(f"{gaps} value{'s' if gaps > 1 else ''} not finite, left as a gap")
+    stated = "; ".join(facts)
+    stated = f'<span class="facts">{safe(stated[:1].upper() + stated[1:])}.</span>' if stated else ""
     return f"{safe(curve.help)} {stated}".strip()
 
 
@@ -145,10 +150,10 @@ def band_words(band: tuple[float | None, float | None] | None) -> str:
     """The healthy range in words: "0 to 10", "above 0.2", "below 0.3"; empty without one."""
     low, high = band or (None, None)
     if known(low) and known(high):
-        return f"{figure(low)} to {figure(high)}"
+        return f"{rounded(low)} to {rounded(high)}"
     if known(low):
-        return f"above {figure(low)}"
-    return f"below {figure(high)}" if known(high) else ""
+        return f"above {rounded(low)}"
+    return f"below {rounded(high)}" if known(high) else ""
 
 
 def _plot(curve: Curve, made: list[Line], axes: Frame) -> str:
@@ -201,7 +206,7 @@ def _grid(axes: Frame) -> str:
         parts.append(
             f'<text class="tick" x="{LEFT - 8:.0f}" y="{y + 3.5:.1f}" text-anchor="end">{tick_label(value, ticks)}</text>'
         )
-    steps = [s for s in nice_ticks(*axes.x, count=4) if s == int(s)]
+    steps = [axes.only] if axes.only is not None else [s for s in nice_ticks(*axes.x) if s == int(s)]
     for place, step in enumerate(steps):
         x = axes.px(step)
         anchor = "end" if x > WIDTH - RIGHT - 14 else "middle"
@@ -221,7 +226,7 @@ def _hovers(curve: Curve, made: list[Line], axes: Frame) -> str:
     steps = sorted(at)
     stride = math.ceil(len(steps) / HOVERS)
     shown = steps[::-1][::stride][::-1]  # from the end, so that the last step is always there
-    edges = [(a + b) / 2 for a, b in zip(shown, shown[1:], strict=False)]
+    edges = [(a + b) / 2 for a, b in pairwise(shown)]
     strips = []
     for step, low, high in zip(shown, [axes.x[0], *edges], [*edges, axes.x[1]], strict=True):
         said = "; ".join(f"{line.label} {figure(v)}".strip() for line, v in at[step])

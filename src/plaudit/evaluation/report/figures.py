@@ -1,4 +1,4 @@
-"""The head of the report as pictures: win rates on one axis, the reward model between its baseline and its ceiling, stage times."""
+"""The head of the report: win rates on one axis, the other figures beside what they must be read against, stage times."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def win_rates(headline: Headline) -> str:
     axis = "".join(f'<span style="left:{at}%">{at}%</span>' for at in (0, 25, 50, 75, 100))
     return (
         f'<div class="rates"><h3>Win rate of PPO</h3>{drawn}<div class="rate axis" aria-hidden="true"><i></i><b></b>'
-        f'<div class="track">{axis}</div></div><p class="small">A dot is the rate on {figure(headline.n_prompts)} held-out prompts, '
-        "its bar the 95% interval. The line at 50% is a draw.</p></div>"
+        f'<div class="track">{axis}</div></div><p class="small">A dot is the rate on '
+        f"{figure(headline.n_prompts)} held-out prompts, its bar the 95% interval. The line at 50% is a draw.</p></div>"
     )
 
 
@@ -48,7 +48,7 @@ def tiles(headline: Headline) -> str:
     ]
     return (
         '<dl class="tiles">'
-        + "".join(f"<div><dt>{n}</dt><dd><b>{v}</b><span>{t}</span></dd></div>" for n, v, t in shown)
+        + "".join(f'<div><dt>{n}</dt><dd><b>{v}</b><span class="note">{t}</span></dd></div>' for n, v, t in shown)
         + "</dl>"
     )
 
@@ -83,12 +83,11 @@ def timings(seconds: Mapping[str, float]) -> str:
     for stage, value in seconds.items():
         share = value / total if known(value) and total > 0 else None
         width = 100 * value / longest if known(value) and longest > 0 else 0.0
-        rows.append(
-            f'<tr><th scope="row">{safe(stage)}</th><td class="bar-cell" aria-hidden="true"><span class="bar" style="width:{width:.1f}%">'
-            f'</span></td><td class="num">{duration(value)}</td><td class="num">{percent(share)}</td></tr>'
-        )
+        bar = f'<td class="bar-cell" aria-hidden="true"><span class="bar" style="width:{width:.1f}%"></span></td>'
+        said = f'<td class="num">{duration(value)}</td><td class="num">{percent(share)}</td>'
+        rows.append(f'<tr><th scope="row">{safe(stage)}</th>{bar}{said}</tr>')
     return (
         '<table class="timings"><thead><tr><th scope="col">Stage</th><td></td><th scope="col" class="num">Time</th>'
-        f'<th scope="col" class="num">Share</th></tr></thead><tbody>{"".join(rows)}</tbody><tfoot><tr><th scope="row">All</th><td></td>'
-        f'<td class="num">{duration(total)}</td><td></td></tr></tfoot></table>'
+        f'<th scope="col" class="num">Share</th></tr></thead><tbody>{"".join(rows)}</tbody>'
+        f'<tfoot><tr><th scope="row">All</th><td></td><td class="num">{duration(total)}</td><td></td></tr></tfoot></table>'
     )

@@ -16,7 +16,7 @@ CURVES: Mapping[str, Curve] = MappingProxyType(
             "Gold score",
             "points",
             (),
-            help="The rubric without noise, which training never sees. Where it falls while the reward rises, the reward is being gamed.",
+            help="The rubric without noise, unseen in training. If it falls while the reward rises, the reward is being gamed.",
         ),
         "kl": Curve(
             "KL to the reference",
@@ -78,8 +78,8 @@ STREAMS: Mapping[str, str] = MappingProxyType(
 DEFINITIONS: tuple[Definition, ...] = (
     Definition(
         "Win rate",
-        "Share of held-out prompts on which the gold score prefers PPO's answer; a tie counts one half. The interval is a paired "
-        "bootstrap over prompts: 95 of 100 such intervals hold the true rate.",
+        "Share of held-out prompts on which the gold score prefers PPO's answer; a tie counts one half. The interval is "
+        "a paired bootstrap over prompts: 95 of 100 such intervals hold the true rate.",
         "The whole interval above 50%.",
     ),
     Definition(
@@ -105,7 +105,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition(
         "KL to the reference",
-        "Sum over an answer's tokens of log p(policy) − log p(reference), averaged over answers: the price paid for the reward, in nats.",
+        "Sum over an answer's tokens of log p(policy) − log p(reference), averaged over answers: the reward's price.",
         "0 to 10 for short answers.",
     ),
     Definition(

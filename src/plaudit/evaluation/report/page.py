@@ -74,7 +74,8 @@ def render(report: Report) -> str:
     shown = [(key, title, body) for key, title, body in sections if body]
     contents = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in shown)
     parts = "".join(
-        f'<section class="part" id="{key}" aria-labelledby="h-{key}"><h2 id="h-{key}">{title}</h2>{_lead(key, report)}{body}</section>'
+        f'<section class="part" id="{key}" aria-labelledby="h-{key}"><h2 id="h-{key}">{title}</h2>'
+        f"{_lead(key, report)}{body}</section>"
         for key, title, body in shown
     )
     return (
@@ -104,7 +105,8 @@ def _headline(report: Report) -> str:
     found = verdict(report.headline)
     doubts = "".join(f"<li>{safe(doubt)}</li>" for doubt in found.doubts)
     return (
-        f'<section aria-label="Result"><div class="verdict"><p class="word">{found.word}</p><p class="text">{safe(found.text)}</p>'
+        f'<section aria-label="Result"><div class="verdict"><p class="word">{found.word}</p>'
+        f'<p class="text">{safe(found.text)}</p>'
         + (f"<ul>{doubts}</ul>" if doubts else "")
         + f"</div>{win_rates(report.headline)}{tiles(report.headline)}</section>"
     )
@@ -156,7 +158,8 @@ def _annotators(data: Data) -> str:
     )
     title = "Simulated annotator" if data.simulated else "Annotator"
     return (
-        f'<table><thead><tr><th scope="col">{title}</th><th scope="col">How it judges</th><th scope="col" class="num">Labels</th>'
+        f'<table><thead><tr><th scope="col">{title}</th>'
+        '<th scope="col">How it judges</th><th scope="col" class="num">Labels</th>'
         f'<th scope="col" class="num">Flipped</th></tr></thead><tbody>{rows}</tbody></table>'
     )
 

@@ -59,7 +59,8 @@ _BASE = """
 html{-webkit-text-size-adjust:100%;scroll-behavior:smooth}
 @media (prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 body{margin:0;background:var(--page);color:var(--ink);line-height:1.55;font-size:16px;font-variant-numeric:tabular-nums;
- font-family:Inter,ui-sans-serif,system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,"Noto Sans","PingFang SC","Microsoft YaHei",sans-serif}
+ font-family:Inter,ui-sans-serif,system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,"Noto Sans","PingFang SC",
+ "Microsoft YaHei",sans-serif}
 main,.top{max-width:1120px;margin:0 auto;padding:0 32px}
 h1,h2,h3,h4,p,dl,dd,figure,fieldset{margin:0;padding:0}
 h1{font-size:2.1rem;line-height:1.2;letter-spacing:-.022em;font-weight:650}
@@ -85,7 +86,7 @@ nav a{text-decoration:none;padding:3px 0}nav a:hover{text-decoration:underline}
 _HEAD = """
 .verdict{margin-top:44px;padding:26px 30px;background:var(--sheet);border-radius:12px}
 .verdict .word{font-size:.84rem;font-weight:600;color:var(--accent);margin-bottom:6px}
-.verdict p.text{font-size:1.18rem;line-height:1.5;max-width:62ch;text-wrap:pretty}
+.verdict p.text{font-size:1.18rem;line-height:1.5;max-width:72ch;text-wrap:pretty}
 .verdict ul{margin:12px 0 0;padding-left:20px;max-width:66ch}
 .rates{margin-top:44px}.rates h3{margin-bottom:14px}.rates .small{margin-top:14px}
 .rate{display:grid;grid-template-columns:15em 4em 1fr;align-items:center;gap:0 14px;height:38px}
@@ -95,12 +96,13 @@ _HEAD = """
 .track .bar{position:absolute;top:50%;height:8px;margin-top:-4px;border-radius:4px;background:var(--accent);opacity:.3}
 .track .point{position:absolute;top:50%;width:12px;height:12px;margin:-6px;border-radius:50%;background:var(--accent)}
 .unclear .point{background:var(--page);border:2.5px solid var(--accent)}
-.axis{height:22px}.axis .track{border:0}.axis span{position:absolute;top:3px;transform:translateX(-50%);font-size:.75rem;color:var(--soft)}
+.axis{height:22px}.axis .track{border:0}.axis span{position:absolute;top:3px;transform:translateX(-50%);font-size:.75rem;
+ color:var(--soft)}
 .axis span:first-child{transform:none}.axis span:last-child{transform:translateX(-100%)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(215px,1fr));gap:32px 36px;margin-top:44px}
 .tiles b{display:block;font-size:1.75rem;line-height:1.35;font-weight:600;letter-spacing:-.015em}
 .tiles b i{font-style:normal;color:var(--soft);font-weight:450}
-.tiles dd span:last-child{font-size:.84rem;color:var(--soft);display:block;line-height:1.45}
+.tiles .note{font-size:.84rem;color:var(--soft);display:block;line-height:1.45}
 """
 
 _CHARTS = """
@@ -108,7 +110,9 @@ _CHARTS = """
 .chart{min-width:0;break-inside:avoid}
 .chart svg{display:block;width:100%;height:auto;margin:8px 0;overflow:visible}
 .chart-head{display:flex;flex-direction:column}
-.latest{font-size:.84rem;color:var(--soft)}.latest strong{font-size:1.3rem;color:var(--ink);font-weight:600;letter-spacing:-.01em}
+.unit{font-weight:400;font-size:.84rem;color:var(--soft);margin-left:4px}
+.latest{font-size:.84rem;color:var(--soft)}.latest strong{font-size:1.3rem;color:var(--ink);font-weight:600;
+ letter-spacing:-.01em}
 .keys{display:flex;flex-wrap:wrap;gap:0 16px;align-items:baseline}.keys .key strong{margin-left:3px}
 .keys .key svg{display:inline-block;width:18px;height:6px;margin:0 6px 3px 0;vertical-align:middle}
 .chart figcaption .facts{display:block;margin-top:3px}
@@ -139,11 +143,14 @@ _TEXTS = """
 .scores div{display:flex;gap:6px;align-items:baseline}.scores dd{font-size:.84rem}.scores div:first-child dd{font-weight:650}
 .switch{display:inline-flex;gap:8px;align-items:center;font-size:.9rem;cursor:pointer;margin-bottom:8px}
 input{accent-color:var(--accent)}
-.answers:has(.switch input:checked) .before .differs{text-decoration:line-through;text-decoration-color:var(--soft);color:var(--soft)}
-.answers:has(.switch input:checked) .after .differs{background:var(--wash);border-radius:3px;text-decoration:underline;text-decoration-color:var(--accent);text-underline-offset:3px}
+.answers:has(.switch input:checked) .before .differs{text-decoration:line-through;text-decoration-color:var(--soft);
+ color:var(--soft)}
+.answers:has(.switch input:checked) .after .differs{background:var(--wash);border-radius:3px;text-decoration:underline;
+ text-decoration-color:var(--accent);text-underline-offset:3px}
 .trace{display:grid;gap:14px;padding:8px 0 24px}.trace>.label{margin-bottom:-12px}
 .picker{border:0;display:flex;flex-wrap:wrap;gap:8px}.picker label{cursor:pointer}
-.picker input{position:absolute;opacity:0}.picker span{display:block;padding:5px 13px;border:1px solid var(--edge);border-radius:99px;font-size:.86rem}
+.picker input{position:absolute;opacity:0}.picker span{display:block;padding:5px 13px;border:1px solid var(--edge);
+ border-radius:99px;font-size:.86rem}
 .picker input:checked+span{background:var(--accent);border-color:var(--accent);color:var(--page)}
 .picker input:focus-visible+span{outline:2px solid var(--accent);outline-offset:2px}
 .needs-script{display:none}.script .needs-script{display:flex}
@@ -151,8 +158,10 @@ input{accent-color:var(--accent)}
 .swatches{display:flex;width:234px;height:12px;border-radius:3px;overflow:hidden}.swatches i{flex:1}
 .legend .ends{grid-row:2;display:flex;justify-content:space-between;font-size:.75rem;color:var(--soft)}
 .legend p{grid-row:1/3;grid-column:2;max-width:60ch}.legend b{color:var(--ink)}
-.tokens{white-space:pre-wrap;overflow-wrap:anywhere;overflow:clip;line-height:2.05;padding:16px 18px;border:1px solid var(--rule);border-radius:10px}
-.tok{padding:3px 0;border-radius:3px;box-shadow:inset -1px 0 0 var(--page);unicode-bidi:isolate;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.tokens{white-space:pre-wrap;overflow-wrap:anywhere;overflow:clip;line-height:2.05;padding:16px 18px;
+ border:1px solid var(--rule);border-radius:10px}
+.tok{padding:3px 0;border-radius:3px;box-shadow:inset -1px 0 0 var(--page);unicode-bidi:isolate;print-color-adjust:exact;
+ -webkit-print-color-adjust:exact}
 .tok:hover,.tok:focus{outline:2px solid var(--ink);outline-offset:0}
 .tok.none{background:none}.tok .faint,.tok.none{color:inherit}
 .script .readout{min-height:3em}
@@ -163,9 +172,12 @@ table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;padding:7px 14px 7px 0;border-bottom:1px solid var(--rule);vertical-align:top;overflow-wrap:anywhere}
 tbody th{font-weight:450;color:var(--ink);font-size:inherit}
 tfoot th,tfoot td{border:0;font-weight:600;color:var(--ink)}
+:is(th,td):last-child{padding-right:0}
 .num{text-align:right;white-space:nowrap}
-.timings{max-width:820px}.timings th[scope=row]{width:16em}.bar-cell{min-width:80px;width:100%;vertical-align:middle}
-.timings .bar{display:block;height:10px;min-width:2px;border-radius:2px;background:var(--accent);print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.timings{max-width:820px;table-layout:fixed}.timings th:first-child{width:15em}.timings .num{width:7.5em}
+.bar-cell{vertical-align:middle}
+.timings .bar{display:block;height:10px;min-width:2px;border-radius:2px;background:var(--accent);print-color-adjust:exact;
+ -webkit-print-color-adjust:exact}
 .scroll{overflow:auto;max-height:30rem;margin-top:12px}.scroll td,.scroll th{white-space:pre}
 .two{display:grid;grid-template-columns:minmax(240px,2fr) 3fr;gap:36px 56px;align-items:start}
 .facts-list div{display:flex;justify-content:space-between;gap:20px;padding:7px 0;border-bottom:1px solid var(--rule)}
@@ -173,10 +185,13 @@ tfoot th,tfoot td{border:0;font-weight:600;color:var(--ink)}
 .notes{margin:20px 0 0;padding-left:18px}
 summary{cursor:pointer;font-size:.9rem;padding:6px 0}
 .config{columns:2;column-gap:56px;margin-top:12px}.config table{break-inside:avoid;margin-bottom:28px}
-.config caption{text-align:left;font-weight:600;font-size:.9rem;padding-bottom:4px}.config td{text-align:right;padding-right:0}
-pre.command{background:var(--sheet);border-radius:10px;padding:16px 20px;white-space:pre-wrap;overflow-wrap:anywhere;user-select:all;margin:0 0 14px}
+.config caption{text-align:left;font-weight:600;font-size:.9rem;padding-bottom:4px}.config td{text-align:right;
+ padding-right:0}
+pre.command{background:var(--sheet);border-radius:10px;padding:16px 20px;white-space:pre-wrap;overflow-wrap:anywhere;
+ user-select:all;margin:0 0 14px}
 .glossary{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:24px 48px}
-.glossary dt{color:var(--ink);font-size:.92rem;font-weight:600}.glossary dd{font-size:.88rem;margin-top:2px}.glossary dd+dd{color:var(--soft)}
+.glossary dt{color:var(--ink);font-size:.92rem;font-weight:600}.glossary dd{font-size:.88rem;margin-top:2px}
+ .glossary dd+dd{color:var(--soft)}
 footer{margin:64px 0 56px;font-size:.84rem;color:var(--soft)}
 """
 
@@ -190,7 +205,8 @@ _NARROW = """
  .tiles{grid-template-columns:1fr 1fr;gap:26px 20px}.tiles b{font-size:1.35rem}
  .columns.of2,.columns.of3,.two,.legend{grid-template-columns:1fr}
  .legend p,.legend .ends{grid-row:auto;grid-column:auto}.legend .ends{width:234px}
- .config{columns:1}.timings th[scope=row]{width:auto}.bar-cell{min-width:60px}
+ .config{columns:1}.timings th:first-child{width:9em}.timings .num{width:6.2em}.timings .num:last-child{width:3.6em}
+ .timings th,.timings td{padding-right:8px}
 }
 @media print{
  body{font-size:11pt}main,.top{max-width:none;padding:0}nav,.switch,.readout,.needs-script{display:none!important}

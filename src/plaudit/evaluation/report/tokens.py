@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from plaudit.evaluation.report.glossary import STREAMS
 from plaudit.evaluation.report.parts import TokenTrace
-from plaudit.evaluation.report.words import figure, known, safe
+from plaudit.evaluation.report.words import figure, safe
 
 SHADES = 4
 """Shades on each side of zero."""
@@ -27,7 +27,7 @@ def scale(values: Sequence[float | None]) -> float:
 
 
 def shade(value: float | None, full: float) -> str:
-    """Class of a value's colour: `n4` ... `n1` below zero, `z` around it, `p1` ... `p4` above, `none` where there is no value."""
+    """Class of a value's colour: `n4` ... `n1` below zero, `z` around it, `p1` ... `p4` above, `none` without a value."""
     if value is None or not math.isfinite(value):
         return "none"
     level = min(SHADES, round(SHADES * abs(value) / full)) if full > 0 else 0
@@ -70,7 +70,8 @@ def _legend(start: str, full: dict[str, float]) -> str:
         f'<div class="legend"><span class="swatches" aria-hidden="true">{swatches}</span>'
         f'<span class="ends"><span>≤ <span class="sign">−</span><span class="size">{size}</span></span><span>0</span>'
         f'<span>≥ <span class="size">{size}</span></span></span>'
-        f'<p class="small"><b class="which">{safe(start)}</b> <span class="help">{safe(STREAMS.get(start, ""))}</span></p></div>'
+        f'<p class="small"><b class="which">{safe(start)}</b> '
+        f'<span class="help">{safe(STREAMS.get(start, ""))}</span></p></div>'
     )
 
 
@@ -94,15 +95,14 @@ def _face(token: str) -> str:
 
 
 def _table(shown: TokenTrace) -> str:
-    head = "".join(f'<th scope="col" class="num">{safe(name)}</th>' for name in shown.streams)
+    columns = "".join(f'<th scope="col" class="num">{safe(name)}</th>' for name in shown.streams)
     rows = "".join(
         f'<tr><td class="num">{t + 1}</td><th scope="row"><code>{safe(_quoted(token))}</code></th>'
-        + "".join(f'<td class="num">{figure(values[t]) if known(values[t]) else "–"}</td>' for values in shown.streams.values())
+        + "".join(f'<td class="num">{figure(values[t])}</td>' for values in shown.streams.values())
         + "</tr>"
         for t, token in enumerate(shown.tokens)
     )
-    return (
-        '<details><summary>All values as a table</summary><div class="scroll" tabindex="0" role="region" aria-label="Values of every token">'
-        f'<table><thead><tr><th scope="col" class="num">#</th><th scope="col">token</th>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div></details>"
-    )
+    head = f'<thead><tr><th scope="col" class="num">#</th><th scope="col">token</th>{columns}</tr></thead>'
+    scroll = '<div class="scroll" tabindex="0" role="region" aria-label="Values of every token">'
+    table = f"{scroll}<table>{head}<tbody>{rows}</tbody></table></div>"
+    return f"<details><summary>All values as a table</summary>{table}</details>"

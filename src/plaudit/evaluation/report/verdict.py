@@ -13,11 +13,13 @@ TRUNCATION_RISE = 0.05
 
 @dataclass(frozen=True)
 class Verdict:
-    """`word` is one of "Better", "Worse", "Undecided", "Not measured"; `text` the main sentence; `doubts` what speaks against it."""
+    """A finding in words."""
 
     word: str
+    """Better, Worse, Undecided or Not measured."""
     text: str
     doubts: tuple[str, ...] = ()
+    """Sentences on what speaks against it."""
 
 
 def verdict(headline: Headline) -> Verdict:

@@ -53,10 +53,20 @@ def figure(value: float | None) -> str:
     elif size >= 1000:
         text = f"{value:,.0f}"
     elif size >= 0.001:
-        text = f"{value:.{1 if size >= 100 else 2 if size >= 1 else 3}f}"
+        text = f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
     else:
         text = f"{value:.1e}"
     return text.replace("-", "−").replace(",", "\u202f")
+
+
+def rounded(value: float | None) -> str:
+    """A number that someone chose, such as a limit, without trailing zeros: `0.2`, `10`."""
+    return f"{value:g}".replace("-", "−") if known(value) else DASH
+
+
+def score(value: float | None) -> str:
+    """A score with two decimals, so that a row of them reads evenly."""
+    return f"{value:.2f}".replace("-", "−") if known(value) else DASH
 
 
 def percent(share: float | None) -> str:
@@ -64,6 +74,8 @@ def percent(share: float | None) -> str:
     if not known(share):
         return DASH
     assert share is not None
+    if 0 < share < 0.0005:
+        return "under 0.1%"
     small = 0 < abs(share) < 0.0995 or 0.99 < share < 1
     return f"{100 * share:.{1 if small else 0}f}%".replace("-", "−")
 

@@ -1,0 +1,1 @@
+"""One file per algorithm: its options, what it prepares, its loss."""

@@ -1,0 +1,114 @@
+"""What an algorithm is: it prepares a batch without gradient, and gives unreduced loss terms with it.
+
+Law 1: `prepare` sets the weight of every loss term from data alone. `loss` returns unreduced terms and never divides; the
+learner sums the weights over the whole step, divides once, and only then splits the step into micro-batches. So micro-batch
+size, padding, packing and the number of ranks cannot change the gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from plaudit.core import masked
+from plaudit.core.batch import Batch, Outputs
+
+Tensor = torch.Tensor
+Want = Literal["logp", "entropy", "value", "score"]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Weighted sums of a metric over the micro-batches of a step; added up, then divided once."""
+
+    weight: float = 0.0
+    total: float = 0.0
+    square: float = 0.0
+    low: float = float("inf")
+    high: float = float("-inf")
+
+    @staticmethod
+    def of(x: Tensor, weight: Tensor) -> Moments:
+        """Moments of x where weight is positive; the two tensors broadcast."""
+        weight = weight.expand_as(x).double()
+        x = x.detach().double()
+        seen = x[weight > 0]
+        if not len(seen):
+            return Moments()
+        return Moments(
+            float(weight.sum()), float((x * weight).sum()), float((x * x * weight).sum()), float(seen.min()), float(seen.max())
+        )
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(
+            self.weight + other.weight,
+            self.total + other.total,
+            self.square + other.square,
+            min(self.low, other.low),
+            max(self.high, other.high),
+        )
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.weight if self.weight else float("nan")
+
+    @property
+    def variance(self) -> float:
+        return max(0.0, self.square / self.weight - self.mean**2) if self.weight else float("nan")
+
+
+class Algorithm:
+    """The contract; the spec, not the trainer, says which networks and passes are needed.
+
+    eats       demonstrations | rankings | prompts: what the feed brings
+    networks   role -> what its forward pass must give, for example {"policy": {"logp", "entropy"}, "critic": {"value"}}
+    reference  whether log-probabilities of the reference are needed
+    grouped    whether rows of one group must stay in one micro-batch (pairs, rankings)
+    epochs, mini_batches  optimiser passes over one batch, and optimiser steps in each pass
+    temperature  logits are divided by it in every log-probability
+    """
+
+    eats: ClassVar[str] = "demonstrations"
+    networks: ClassVar[Mapping[str, frozenset[Want]]] = {}
+    reference: ClassVar[bool] = False
+    grouped: ClassVar[bool] = False
+    epochs: int = 1
+    mini_batches: int = 1
+    temperature: float = 1.0
+
+    def prepare(self, batch: Batch, total: masked.Total = masked.here) -> Batch:
+        """The batch with everything that needs no gradient, and with `weight` set for each loss term."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Unreduced terms, shaped like their weights, of whichever outputs are there (one network at a time)."""
+        raise NotImplementedError
+
+    def metrics(self, outputs: Outputs, batch: Batch) -> dict[str, Moments]:
+        """What to log of one micro-batch, as sums."""
+        return {}
+
+    def summarise(self, moments: Mapping[str, Moments]) -> dict[str, float]:
+        """Logged numbers from the sums of the whole step: their means, unless an algorithm knows better."""
+        return {name: moment.mean for name, moment in moments.items()}
+
+    def describe(self, batch: Batch, total: masked.Total = masked.here) -> dict[str, float]:
+        """What to log of the prepared batch, before any update."""
+        return {}
+
+    def enough(self, moments: Mapping[str, Moments]) -> bool:
+        """True when the remaining passes over this batch should be left out (a KL budget that is used up)."""
+        return False
+
+    def after(self, described: Mapping[str, float], rows: int) -> None:
+        """Called once after each step with what `describe` said; a KL controller moves here."""
+
+    def state(self) -> dict[str, Any]:
+        """Whatever moves from step to step, JSON-able; saved in every checkpoint."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave."""

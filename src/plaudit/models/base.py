@@ -1,0 +1,148 @@
+"""One frozen base, many adapters on it: policy, critic, reward model and reference share its weights in memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt
+
+from plaudit.config import config
+from plaudit.models.forward import decoder_of, has_plain_layers
+from plaudit.schema import UserError
+
+Tensor = torch.Tensor
+
+
+@config
+class AdapterConfig:
+    """Parameter-efficient tuning, with TRL's option names."""
+
+    use_peft: bool = False
+    """Train LoRA adapters on a frozen base instead of all weights."""
+    lora_r: Annotated[int, Ge(1)] = 16
+    """Rank of the adapters."""
+    lora_alpha: Annotated[float, Gt(0)] = 32.0
+    """Scale of the adapters: their output is multiplied with lora_alpha / lora_r."""
+    lora_dropout: Annotated[float, Ge(0)] = 0.0
+    """Dropout before the adapters while fine-tuning on demonstrations; RL never uses dropout."""
+    lora_target_modules: list[str] | None = None
+    """Names of the linear layers that get adapters; none means all of them, the output head left out."""
+    lora_layers: Annotated[int, Ge(1)] | None = None
+    """Only the last so many layers get adapters. The layers below are then the same for policy, critic, reward model and
+    reference, and are run once for all of them."""
+
+
+class Base:
+    """A Hugging Face causal LM whose weights stay as they are, with named LoRA adapters that are switched on one at a time."""
+
+    def __init__(self, model: Any, tokenizer: Any, digest: str, name: str, options: AdapterConfig) -> None:
+        self.model, self.tokenizer, self.digest, self.name, self.options = model, tokenizer, digest, name, options
+        model.requires_grad_(False).eval()
+        self._tuner: Any = None
+        self._active: str | None = None
+
+    @property
+    def depth(self) -> int:
+        return int(self.model.config.num_hidden_layers)
+
+    @property
+    def width(self) -> int:
+        return int(self.model.config.hidden_size)
+
+    @property
+    def shared_layers(self) -> int:
+        """How many of the lowest layers no adapter touches; 0 where layers cannot be run one by one."""
+        if not has_plain_layers(self.model) or self.options.lora_layers is None:
+            return 0
+        return max(0, self.depth - self.options.lora_layers)
+
+    def add_adapter(self, name: str, *, seed: int) -> None:
+        """A new LoRA adapter whose output is 0 at first (B = 0); A is drawn from `seed` alone."""
+        from peft import get_peft_model
+
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft warns about every second adapter on one base, which is what we want
+            torch.manual_seed(seed)
+            if self._tuner is None:
+                self._tuner = get_peft_model(self.model, self.lora_config(), adapter_name=name)
+            else:
+                self._tuner.add_adapter(name, self.lora_config())
+        for parameter in self.adapter_parameters(name).values():
+            parameter.data = parameter.data.to(torch.promote_types(self.model.dtype, torch.float32))
+        self._active = None
+
+    def lora_config(self) -> Any:
+        """The options as peft's LoraConfig."""
+        from peft import LoraConfig
+
+        o = self.options
+        layers = None if o.lora_layers is None else list(range(max(0, self.depth - o.lora_layers), self.depth))
+        names = o.lora_target_modules or sorted(
+            {
+                name.rsplit(".", 1)[-1]
+                for name, module in decoder_of(self.model).named_modules()
+                if isinstance(module, torch.nn.Linear)
+            }
+            - {"base_layer", "default"}
+        )
+        if o.lora_target_modules is None and self._tuner is not None:
+            names = sorted(next(iter(self._tuner.peft_config.values())).target_modules)
+        return LoraConfig(
+            r=o.lora_r,
+            lora_alpha=o.lora_alpha,
+            lora_dropout=0.0,  # dropout keyed by row is models.dropout's task
+            target_modules=list(names),
+            layers_to_transform=layers,
+            bias="none",
+        )
+
+    def adapter_parameters(self, name: str) -> dict[str, torch.nn.Parameter]:
+        """Parameters of one adapter by a name that does not hold the adapter's own."""
+        mark = f".{name}."
+        return {
+            key.replace(mark, ".").removeprefix("base_model.model."): parameter
+            for key, parameter in (self._tuner.named_parameters() if self._tuner is not None else ())
+            if mark in key and ".lora_" in key
+        }
+
+    @contextmanager
+    def using(self, name: str | None) -> Iterator[Any]:
+        """The model with this adapter alone switched on; None is the base as it is."""
+        if self._tuner is not None and self._active != (name or ""):
+            tuner = self._tuner.base_model
+            if name is None:
+                tuner.disable_adapter_layers()
+            else:
+                if self._active in (None, ""):
+                    tuner.enable_adapter_layers()
+                tuner.set_adapter(name)
+            self._active = name or ""
+        yield self.model
+
+    def merged(self, name: str | None) -> Iterator[tuple[str, Tensor]]:
+        """(Hugging Face name, weight) of the whole model with one adapter merged in: W + (alpha / r) B A."""
+        from peft.tuners.lora import LoraLayer
+
+        adapted = {key: module for key, module in self.model.named_modules() if isinstance(module, LoraLayer)}
+        for key, value in self.model.state_dict().items():
+            if ".lora_" in key:
+                continue
+            owner = key.rsplit(".", 1)[0].removesuffix(".base_layer")
+            plain = key.replace(".base_layer.", ".")
+            if key.endswith(".weight") and owner in adapted and name is not None and name in adapted[owner].lora_A:
+                delta = adapted[owner].get_delta_weight(name)
+                yield plain, value.to(torch.promote_types(value.dtype, delta.dtype)) + delta
+            else:
+                yield plain, value
+
+    def check_digest(self, wanted: str, folder: Any) -> None:
+        """UserError where an adapter was trained on another base than this."""
+        if wanted != self.digest:
+            raise UserError(
+                f"the adapter in {folder} was trained on another base (digest {wanted[:12]}, this base {self.name!r} has "
+                f"{self.digest[:12]}); give the base it was trained on"
+            )

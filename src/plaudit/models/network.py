@@ -1,0 +1,119 @@
+"""A network is what an algorithm trains or asks: the base under one adapter, or a whole model, with or without a scalar head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from plaudit.core.batch import Batch, Outputs
+from plaudit.models.base import Base
+from plaudit.models.forward import Layout, hidden_states, read
+
+Tensor = torch.Tensor
+
+
+class Network:
+    """One role's view of a model.
+
+    base     holds the weights; several networks may share one
+    adapter  name of its LoRA adapter; None with `whole=False` is the frozen base (a reference)
+    whole    every weight of the base is trained (full fine-tuning: this network then owns its base alone)
+    head     scalar head of a reward model or critic
+    """
+
+    def __init__(
+        self,
+        role: str,
+        base: Base,
+        *,
+        adapter: str | None = None,
+        whole: bool = False,
+        head: torch.nn.Linear | None = None,
+        autocast: bool = False,
+        packing: bool = False,
+        checkpointing: bool = False,
+        chunk: int = 512,
+    ) -> None:
+        self.role, self.base, self.adapter, self.whole, self.head = role, base, adapter, whole, head
+        self.autocast, self.packing, self.checkpointing, self.chunk = autocast, packing, checkpointing, chunk
+        if whole:
+            base.model.requires_grad_(True)
+
+    @property
+    def start(self) -> int:
+        """First layer of this network that its base does not share with the others."""
+        return 0 if self.whole else self.base.shared_layers
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """What is trained, by stable names: adapter or whole model, then the head. Tied weights appear once."""
+        found: dict[str, torch.nn.Parameter] = {}
+        if self.whole:
+            skip = {"lm_head.weight"} if self.head is not None else set()  # a critic has no use for the output head
+            found = {name: p for name, p in self.base.model.named_parameters() if name not in skip}
+        elif self.adapter is not None:
+            found = self.base.adapter_parameters(self.adapter)
+        if self.head is not None:
+            found |= {f"head.{name}": p for name, p in self.head.named_parameters()}
+        return found
+
+    def trunk(self, batch: Batch) -> Tensor | None:
+        """Hidden states below the first layer of its own, without gradient: the same for every network on this base."""
+        if self.start == 0 or self.packing:
+            return None
+        with torch.no_grad(), self._autocast(), self.base.using(None) as model:
+            return hidden_states(model, Layout(batch, False), stop=self.start)
+
+    def __call__(
+        self, batch: Batch, want: AbstractSet[str], *, temperature: float = 1.0, trunk: Tensor | None = None
+    ) -> Outputs:
+        """Outputs of the wanted kinds for these rows; gradients flow if they are switched on.
+
+        `trunk` is what `trunk(batch)` gave for the same rows (padding may differ: it is cut to the batch's width).
+        """
+        layout = Layout(batch, self.packing)
+        with self.base.using(self.adapter) as model:
+            with self._autocast():
+                hidden = hidden_states(
+                    model,
+                    layout,
+                    start=self.start if trunk is not None else 0,
+                    hidden=None if trunk is None else trunk[:, : batch.ids.shape[1]],
+                    checkpointing=self.checkpointing,
+                )
+            output = model.get_output_embeddings()
+            weight = output.weight.to(hidden.dtype) if want & {"logp", "entropy"} else output.weight
+            return read(
+                hidden,
+                layout,
+                batch,
+                want,
+                output_head=(weight, output.bias),
+                scalar_head=self.head,
+                temperature=temperature,
+                chunk=self.chunk,
+            )
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """(Hugging Face name, tensor) of the whole model, adapter merged; what an engine loads."""
+        return self.base.merged(self.adapter)
+
+    def state(self) -> dict[str, Tensor]:
+        """Trained tensors, detached, by name."""
+        return {name: p.detach() for name, p in self.parameters().items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take back what `state` gave; names and shapes must be the same."""
+        mine = self.parameters()
+        if set(mine) != set(state):
+            raise ValueError(f"{self.role}: other tensors than were saved: {sorted(set(mine) ^ set(state))[:4]}")
+        with torch.no_grad():
+            for name, p in mine.items():
+                p.copy_(state[name])
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        device = self.base.model.device.type
+        return torch.autocast(device, torch.bfloat16) if self.autocast else nullcontext()

@@ -1,0 +1,1 @@
+"""One loop and one learner for every algorithm; checkpoints that survive anything."""

@@ -1,0 +1,270 @@
+"""The learner: annotate, prepare, weigh, micro-batch, step. It knows no algorithm and no file.
+
+The order of a step keeps law 1 and law 4: micro-batches are planned once, old log-probabilities are taken in the very
+micro-batches that are trained on (so the first ratio is 1 to the last bit, bf16 included), weights are summed over the
+whole optimiser step before it is split.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from plaudit.algorithms.base import Algorithm, Moments
+from plaudit.core import masked, schedule
+from plaudit.core.batch import Batch, Outputs
+from plaudit.models.network import Network
+from plaudit.training.options import OptimizerConfig
+
+Tensor = torch.Tensor
+MiniBatch = list[Tensor]
+"""Row indices of each of its micro-batches."""
+
+
+@dataclass
+class Learner:
+    """Networks under one algorithm.
+
+    networks     role -> network, for each role the algorithm names
+    reference    gives log-probabilities of the reference where the algorithm wants them
+    total_steps  length of the learning-rate schedule, in steps
+    micro_batch  rows (or groups, where rows of a group stay together) in one pass
+    total        adds tensors up over ranks
+    """
+
+    algorithm: Algorithm
+    networks: Mapping[str, Network]
+    optimizer: OptimizerConfig
+    total_steps: int
+    micro_batch: int = 8
+    reference: Network | None = None
+    seed: int = 0
+    total: masked.Total = masked.here
+    steps: int = 0
+    optimizers: dict[str, torch.optim.AdamW] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.optimizers = {role: _adamw(network, self.optimizer) for role, network in self.networks.items()}
+
+    # -- the step ---------------------------------------------------------------------------------------------------
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """Train on one batch; metrics by TRL's names. `refused` counts optimiser steps that were not finite and not taken."""
+        minis = self.plan(batch)
+        trunks = self._trunks(batch, [micro for mini in minis for micro in mini])
+        batch = self.algorithm.prepare(self._annotate(batch, minis, trunks), self.total)
+        described = self.algorithm.describe(batch, self.total)
+        moments: dict[str, Moments] = {}
+        log = _Log()
+        rate = self._set_learning_rates()
+        for epoch in range(self.algorithm.epochs):
+            for number in self._order(len(minis), epoch):
+                now, finite = self._optimise(batch, minis[number], trunks, log)
+                if epoch == 0 and "val/ratio" in now and "val/first_pass_ratio_deviation" not in log.values:
+                    ratio = now["val/ratio"]
+                    log.values["val/first_pass_ratio_deviation"] = max(abs(ratio.high - 1), abs(ratio.low - 1))
+                moments = {name: moments.get(name, Moments()) + moment for name, moment in now.items()} | {
+                    name: moment for name, moment in moments.items() if name not in now
+                }
+                if not finite:
+                    break
+            if log.refused or self.algorithm.enough(now):
+                break
+        self.steps += 1
+        self.algorithm.after(described, len(batch))
+        return {
+            **described,
+            **self.algorithm.summarise(moments),
+            **log.averages(self.algorithm),
+            "lr": rate,
+            "refused": float(log.refused),
+            "ppo_epochs" if self.algorithm.epochs > 1 else "passes": float(epoch + 1),
+        }
+
+    def plan(self, batch: Batch) -> list[MiniBatch]:
+        """Mini-batches of micro-batches, from data, seed and step alone. Rows of like length share a micro-batch."""
+        groups = batch.groups() if self.algorithm.grouped else [torch.tensor([row]) for row in range(len(batch))]
+        order = np.random.Generator(np.random.Philox(key=[self.seed, self.steps])).permutation(len(groups))
+        count = min(self.algorithm.mini_batches, len(groups))
+        if count == 1:
+            order = np.arange(len(groups))
+        minis = []
+        for part in np.array_split(order, count):
+            by_length = sorted(part.tolist(), key=lambda g: (-int(batch.length[groups[g]].max()), g))
+            micro = [by_length[i : i + self.micro_batch] for i in range(0, len(by_length), self.micro_batch)]
+            minis.append([torch.cat([groups[g] for g in chosen]) for chosen in micro])
+        return minis
+
+    def _order(self, count: int, epoch: int) -> list[int]:
+        if count == 1:
+            return [0]
+        key = [self.seed, (self.steps << 16) + epoch + 1]
+        return np.random.Generator(np.random.Philox(key=key)).permutation(count).tolist()
+
+    def _optimise(
+        self, batch: Batch, mini: MiniBatch, trunks: Mapping[int, Tensor | None], log: _Log
+    ) -> tuple[dict[str, Moments], bool]:
+        """One optimiser step of every network on one mini-batch; (metrics as sums, whether it was taken)."""
+        rows = batch.rows(torch.cat(mini))
+        sums = {name: float(self.total(weight.sum())) for name, weight in rows.weight.items()}
+        moments: dict[str, Moments] = {}
+        losses: dict[str, float] = {}
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        for role, network in self.networks.items():
+            for index in mini:
+                micro = batch.rows(index).normalised(sums)
+                outputs = self._forward(network, role, micro, trunks[int(index[0])])
+                terms = self.algorithm.loss(outputs, micro)
+                loss = torch.stack([(term * micro.weight[name]).sum() for name, term in terms.items()])
+                loss.sum().backward()
+                for name, value in zip(terms, loss.detach().tolist(), strict=True):
+                    losses[name] = losses.get(name, 0.0) + value
+                for name, moment in self.algorithm.metrics(outputs, micro).items():
+                    moments[name] = moments.get(name, Moments()) + moment
+        norms = {role: self._clip(network) for role, network in self.networks.items()}
+        finite = all(map(math.isfinite, [*losses.values(), *norms.values()]))
+        if finite:
+            for optimizer in self.optimizers.values():
+                optimizer.step()
+        log.add(losses, norms, finite)
+        return moments, finite
+
+    def _forward(self, network: Network, role: str, micro: Batch, trunk: Tensor | None) -> Outputs:
+        shared = trunk if network.start else None
+        return network(micro, self.algorithm.networks[role], temperature=self.algorithm.temperature, trunk=shared)
+
+    # -- before the step --------------------------------------------------------------------------------------------
+
+    def _trunks(self, batch: Batch, micros: list[Tensor]) -> dict[int, Tensor | None]:
+        """What the shared frozen layers make of each micro-batch, by its first row: once for all networks and passes."""
+        users = [n for n in (*self.networks.values(), self.reference) if n is not None and n.start]
+        return {int(m[0]): users[0].trunk(batch.rows(m)) if users else None for m in micros}
+
+    @torch.no_grad()
+    def _annotate(self, batch: Batch, minis: list[MiniBatch], trunks: Mapping[int, Tensor | None]) -> Batch:
+        """Streams old, entropy, ref, value, where the algorithm is one that reads them."""
+        if not self.algorithm.reference:
+            return batch
+        found: dict[str, Tensor] = {}
+
+        def put(name: str, index: Tensor, values: Tensor | None) -> None:
+            if values is not None:
+                stream = found.setdefault(name, values.new_zeros(batch.ids.shape))
+                stream[index, : values.shape[1]] = values
+
+        for index in (micro for mini in minis for micro in mini):
+            rows, trunk = batch.rows(index), trunks[int(index[0])]
+            for role, network in self.networks.items():
+                outputs = self._forward(network, role, rows, trunk)
+                put("old", index, outputs.logp)
+                put("entropy", index, outputs.entropy)
+                put("value", index, outputs.value)
+            if self.reference is not None:
+                shared = trunk if self.reference.start else None
+                outputs = self.reference(rows, {"logp"}, temperature=self.algorithm.temperature, trunk=shared)
+                put("ref", index, outputs.logp)
+        return batch.with_(streams={name: stream.to(batch.mask.dtype) for name, stream in found.items()})
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """Loss and metrics of held-out rows, weighted as one batch; nothing is trained."""
+        moments: dict[str, Moments] = {}
+        sums: dict[str, float] = {}
+        weights: dict[str, float] = {}
+        for batch in batches:
+            batch = self.algorithm.prepare(batch, self.total)
+            for role, network in self.networks.items():
+                outputs = self._forward(network, role, batch, None)
+                for name, term in self.algorithm.loss(outputs, batch).items():
+                    sums[name] = sums.get(name, 0.0) + float((term * batch.weight[name]).sum())
+                    weights[name] = weights.get(name, 0.0) + float(batch.weight[name].sum())
+                for name, moment in self.algorithm.metrics(outputs, batch).items():
+                    moments[name] = moments.get(name, Moments()) + moment
+        loss = sum(value / weights[name] for name, value in sums.items() if weights[name])
+        return {"loss": loss, **self.algorithm.summarise(moments)}
+
+    # -- optimisers and state ---------------------------------------------------------------------------------------
+
+    def _set_learning_rates(self) -> float:
+        o = self.optimizer
+        factor = schedule.factor(self.steps, total=self.total_steps, warmup=o.warmup_steps, schedule=o.lr_scheduler_type)
+        for role, optimizer in self.optimizers.items():
+            base = o.critic_learning_rate if role == "critic" and o.critic_learning_rate else o.learning_rate
+            assert base is not None
+            for group in optimizer.param_groups:
+                group["lr"] = base * factor
+        assert o.learning_rate is not None
+        return o.learning_rate * factor
+
+    def _clip(self, network: Network) -> float:
+        limit = self.optimizer.max_grad_norm
+        parameters = [p for p in network.parameters().values() if p.grad is not None]
+        return float(torch.nn.utils.clip_grad_norm_(parameters, limit if limit else math.inf))
+
+    def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """Tensors by file name, and JSON: all that a later process needs to go on bit for bit."""
+        tensors: dict[str, dict[str, Tensor]] = {}
+        for role, network in self.networks.items():
+            tensors[role] = network.state()
+            saved = self.optimizers[role].state_dict()["state"]
+            names = [name for group in _groups(network) for name, _ in group]
+            tensors[f"{role}.adamw"] = {
+                f"{key}.{names[index]}": torch.as_tensor(value) for index, slot in saved.items() for key, value in slot.items()
+            }
+        return tensors, {"steps": self.steps, "algorithm": self.algorithm.state()}
+
+    def restore(self, tensors: Mapping[str, dict[str, Tensor]], state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave."""
+        for role, network in self.networks.items():
+            network.restore(tensors[role])
+            names = {name: index for index, (name, _) in enumerate(p for group in _groups(network) for p in group)}
+            slots: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors[f"{role}.adamw"].items():
+                slot, name = key.split(".", 1)
+                slots.setdefault(names[name], {})[slot] = value
+            now = self.optimizers[role].state_dict()
+            self.optimizers[role].load_state_dict({**now, "state": slots})
+        self.steps = int(state["steps"])
+        self.algorithm.restore(state["algorithm"])
+
+
+class _Log:
+    """Losses and gradient norms of the optimiser steps of one batch."""
+
+    def __init__(self) -> None:
+        self.losses: dict[str, list[float]] = {}
+        self.norms: dict[str, list[float]] = {}
+        self.values: dict[str, float] = {}
+        self.refused = 0
+
+    def add(self, losses: Mapping[str, float], norms: Mapping[str, float], finite: bool) -> None:
+        self.refused += not finite
+        for shelf, new in ((self.losses, losses), (self.norms, norms)):
+            for name, value in new.items():
+                shelf.setdefault(name, []).append(value)
+
+    def averages(self, algorithm: Algorithm) -> dict[str, float]:
+        means = {name: sum(values) / len(values) for name, values in self.losses.items()}
+        named = {f"loss/{name}_avg": value for name, value in means.items()} if len(algorithm.networks) > 1 else {}
+        norms = {f"grad_norm/{role}" if len(self.norms) > 1 else "grad_norm": sum(v) / len(v) for role, v in self.norms.items()}
+        return {"loss": sum(means.values()), **named, **norms, **self.values}
+
+
+def _groups(network: Network) -> list[list[tuple[str, torch.nn.Parameter]]]:
+    """Named parameters with weight decay (matrices), and without (vectors)."""
+    named = list(network.parameters().items())
+    return [[(n, p) for n, p in named if p.dim() >= 2], [(n, p) for n, p in named if p.dim() < 2]]
+
+
+def _adamw(network: Network, o: OptimizerConfig) -> torch.optim.AdamW:
+    matrices, vectors = ([p for _, p in group] for group in _groups(network))
+    groups = [{"params": matrices, "weight_decay": o.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(
+        groups, lr=o.learning_rate or 0.0, betas=(o.adam_beta1, o.adam_beta2), eps=o.adam_epsilon
+    )

@@ -1,0 +1,120 @@
+"""Options that every training verb shares, with Hugging Face's names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from plaudit.config import config
+from plaudit.core.schedule import Schedule
+
+
+@config
+class OptimizerConfig:
+    """How weights are changed."""
+
+    learning_rate: Annotated[float, Gt(0)] | None = None
+    """Peak learning rate; none takes the vetted one of the algorithm, for full fine-tuning or for LoRA."""
+    critic_learning_rate: Annotated[float, Gt(0)] | None = None
+    """Learning rate of the critic where there is one; none is that of the policy."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    """Decoupled weight decay (AdamW) on matrices; vectors are left alone."""
+    adam_beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Decay of the first moment."""
+    adam_beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    """Decay of the second moment."""
+    adam_epsilon: Annotated[float, Gt(0)] = 1e-8
+    """Added to the root of the second moment; 1e-5 is what PPO was tuned with."""
+    max_grad_norm: Annotated[float, Ge(0)] = 1.0
+    """Gradients of one network are scaled down to this norm; 0 leaves them alone."""
+    lr_scheduler_type: Schedule = "linear"
+    """constant, linear or cosine, after warm-up."""
+    warmup_steps: Annotated[int, Ge(0)] = 0
+    """Steps over which the learning rate climbs from 0."""
+
+
+@config
+class TrainingConfig:
+    """How long, in what portions, and what is kept."""
+
+    output_dir: str
+    """Folder of the run: config, metrics, checkpoints, the trained model."""
+    seed: int = 0
+    """Everything random derives from it: order of the data, sampling, adapters, dropout."""
+    max_steps: Annotated[int, Ge(1)] | None = None
+    """Optimiser steps (for PPO: updates); none goes by num_train_epochs."""
+    num_train_epochs: Annotated[float, Gt(0)] = 1.0
+    """Passes over the training rows, unless max_steps is given."""
+    per_device_train_batch_size: Annotated[int, Ge(1)] = 8
+    """Rows (or pairs) in one forward and backward pass; it changes memory and speed, never the gradient."""
+    gradient_accumulation_steps: Annotated[int, Ge(1)] = 1
+    """Passes in one optimiser step: a step sees this many times per_device_train_batch_size rows, pairs or prompts."""
+    per_device_eval_batch_size: Annotated[int, Ge(1)] = 16
+    """Rows in one forward pass of an evaluation."""
+    bf16: Literal["auto"] | bool = "auto"
+    """bf16 matrix products (fp32 weights where they are trained); auto looks at what the machine does fast."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more work."""
+    packing: bool = False
+    """Lay rows end to end instead of padding them; the gradient is the same."""
+    logit_chunk: Annotated[int, Ge(1)] = 512
+    """Tokens whose logits exist at one time."""
+    logging_steps: Annotated[int, Ge(1)] = 1
+    """Steps between lines of metrics.jsonl."""
+    eval_steps: Annotated[int, Ge(1)] | None = None
+    """Steps between evaluations on held-out rows; none evaluates at the end only."""
+    save_steps: Annotated[int, Ge(1)] | None = None
+    """Steps between checkpoints; none saves with each evaluation, or every 100 steps."""
+    save_total_limit: Annotated[int, Ge(1)] = 2
+    """Checkpoints that are kept, beside the best one."""
+    early_stopping_patience: Annotated[int, Ge(1)] | None = None
+    """Stop after this many evaluations without a better one; none never stops early."""
+    load_best_model_at_end: bool = True
+    """The model that is saved is the one of the best evaluation, not of the last step."""
+    max_refused_steps: Annotated[int, Ge(1)] = 3
+    """The run stops, with advice, after this many steps in a row whose loss or gradient was not finite."""
+    place: str = "local"
+    """Where it runs: local is this process."""
+
+
+@config
+class DataConfig:
+    """Which rows are trained on."""
+
+    train_file: str
+    """JSONL file with one of TRL's dataset types, standard or conversational."""
+    eval_file: str | None = None
+    """JSONL file with held-out rows; none splits them off the training file, by prompt."""
+    eval_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
+    """Share of prompts that is split off where there is no eval_file; 0 trains on everything."""
+    max_length: Annotated[int, Ge(8)] = 1024
+    """Tokens of a row; longer ones are cut or left out (`truncation`), and counted."""
+    truncation: Literal["keep_start", "drop"] = "keep_start"
+    """keep_start cuts the end off an over-long row; drop leaves the row out. Both are counted and shown."""
+
+
+@config
+class RolloutConfig:
+    """How answers are sampled while training."""
+
+    num_generations: Annotated[int, Ge(1)] = 1
+    """Answers sampled for each prompt."""
+    max_completion_length: Annotated[int, Ge(1)] = 128
+    """Most tokens of an answer."""
+    max_prompt_length: Annotated[int, Ge(1)] = 512
+    """Longer prompts are left out, counted and shown; a prompt is never cut."""
+    temperature: Annotated[float, Gt(0)] = 1.0
+    """Logits are divided by it when sampling and in every log-probability."""
+    top_k: Annotated[int, Ge(0)] = 0
+    """Sample from the k likeliest tokens; 0 is off, as it should be while training."""
+    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Sample from the likeliest tokens that hold this much probability; 1 is off, as it should be while training."""
+    min_p: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Leave out tokens below this share of the likeliest one's probability; 0 is off."""
+    stop: list[str] | None = None
+    """Texts that end an answer."""
+    rollout_slots: Annotated[int, Ge(1)] = 64
+    """Answers that are generated at one time; finished ones make room for waiting ones."""
+    num_eval_prompts: Annotated[int, Ge(1)] = 64
+    """Held-out prompts answered at each evaluation."""

@@ -1,0 +1,86 @@
+"""An open database file: its lock, its transactions, its reads."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from plaudit.schema import UserError
+from plaudit.store import connection
+
+
+class Database:
+    """One open SQLite file; a context manager. Made and migrated on opening.
+
+    One process writes at a time and holds the file from opening to closing; any number may read (`readonly=True`). A second
+    writer waits `wait` seconds, then gets a UserError. A damaged, foreign or empty file is a UserError and is left as it is.
+    Every write is one transaction and on the disk when the call returns (synchronous=FULL).
+    """
+
+    def __init__(self, path: str | Path, *, readonly: bool = False, wait: float = 5.0) -> None:
+        self.path = Path(path)
+        self.readonly = readonly
+        with connection.explained(self.path):
+            if not readonly:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = None if readonly else connection.lock(self.path, wait)
+            try:
+                self.db: sqlite3.Connection = connection.connect(self.path, readonly=readonly, wait=wait)
+            except BaseException:
+                self._unlock()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file and lets the next writer in. Closing twice is allowed."""
+        self.db.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of the block or nothing of it. IMMEDIATE, since a read that turns into a write would not wait for its turn."""
+        with connection.explained(self.path):
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.db
+                self.db.execute("COMMIT")
+            except BaseException:
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                raise
+
+    def _read(self, query: str, *values: Any) -> list[Any]:
+        with connection.explained(self.path):
+            return self.db.execute(query, values).fetchall()
+
+    def _known(self, table: str, ids: Iterable[str], what: str, advice: str, column: str = "id") -> list[str]:
+        """`ids` as a list, each of which must be in `table`; else a UserError that names the first one missing."""
+        wanted = list(ids)
+        query = f"SELECT {column} FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))"
+        found = {row[0] for row in self._read(query, json.dumps(wanted))}
+        missing = [one for one in wanted if one not in found]
+        if missing:
+            rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise UserError(f"store {self.path}: there is no {what} {missing[0]}{rest}: {advice}")
+        return wanted
+
+    def _in_order(self, ids: Sequence[str] | None, rows: Sequence[tuple[str, Any]]) -> list[Any]:
+        """The values of `rows` (id, value): in the order of `ids` where given, else as they are."""
+        if ids is None:
+            return [value for _, value in rows]
+        found = dict(rows)
+        return [found[one] for one in ids if one in found]

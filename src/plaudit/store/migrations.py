@@ -1,0 +1,132 @@
+"""The schema of the store as numbered, named steps. A step that has been released never changes: append a new one.
+
+What can be erased on request (texts, token ids, names) stands in tables of its own: prompt_texts, completion_texts,
+annotators.name and dataset_rows.content. Everything else keeps ids only.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from plaudit.schema import UserError
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One step: its statements run in one transaction, together with the row that says it was applied."""
+
+    number: int
+    name: str
+    statements: tuple[str, ...]
+
+
+def _append_only(table: str) -> tuple[str, ...]:
+    return tuple(
+        f"CREATE TRIGGER {table}_no_{act} BEFORE {act} ON {table} "
+        "BEGIN SELECT RAISE(ABORT, 'acts of feedback are append-only'); END"
+        for act in ("update", "delete")
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        1,
+        "prompts and completions",
+        (
+            "CREATE TABLE prompts (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, added_at TEXT NOT NULL)",
+            "CREATE TABLE prompt_texts (prompt_id TEXT PRIMARY KEY REFERENCES prompts (id), content TEXT NOT NULL)",
+            """CREATE TABLE completions (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+                prompt_id TEXT NOT NULL REFERENCES prompts (id), policy TEXT NOT NULL, place INTEGER NOT NULL,
+                seed INTEGER NOT NULL, finish_reason TEXT NOT NULL, sampling TEXT NOT NULL, added_at TEXT NOT NULL)""",
+            "CREATE INDEX completions_of_prompt ON completions (prompt_id)",
+            """CREATE TABLE completion_texts (completion_id TEXT PRIMARY KEY REFERENCES completions (id), text TEXT NOT NULL,
+                prompt_tokens BLOB NOT NULL, tokens BLOB NOT NULL, logprobs BLOB NOT NULL)""",
+        ),
+    ),
+    Migration(
+        2,
+        "feedback",
+        (
+            "CREATE TABLE annotators (number INTEGER PRIMARY KEY, name TEXT UNIQUE)",
+            """CREATE TABLE feedback (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+                prompt_id TEXT NOT NULL REFERENCES prompts (id), kind TEXT NOT NULL, reason TEXT NOT NULL,
+                judgement TEXT NOT NULL, annotator INTEGER NOT NULL REFERENCES annotators (number),
+                source TEXT NOT NULL, seconds REAL,
+                created_at TEXT NOT NULL, supersedes TEXT UNIQUE REFERENCES feedback (id), added_at TEXT NOT NULL)""",
+            """CREATE TABLE feedback_completions (feedback_id TEXT NOT NULL REFERENCES feedback (id), place INTEGER NOT NULL,
+                completion_id TEXT NOT NULL REFERENCES completions (id), PRIMARY KEY (feedback_id, place))""",
+            "CREATE INDEX feedback_of_prompt ON feedback (prompt_id)",
+            *_append_only("feedback"),
+            *_append_only("feedback_completions"),
+        ),
+    ),
+    Migration(
+        3,
+        "datasets and runs",
+        (
+            "CREATE TABLE datasets (digest TEXT PRIMARY KEY, kind TEXT NOT NULL, created_at TEXT NOT NULL)",
+            """CREATE TABLE dataset_rows (digest TEXT NOT NULL REFERENCES datasets (digest), place INTEGER NOT NULL,
+                prompt_id TEXT NOT NULL, content TEXT, PRIMARY KEY (digest, place))""",
+            "CREATE INDEX dataset_rows_of_prompt ON dataset_rows (prompt_id)",
+            """CREATE TABLE dataset_acts (digest TEXT NOT NULL REFERENCES datasets (digest), place INTEGER NOT NULL,
+                feedback_id TEXT NOT NULL REFERENCES feedback (id), PRIMARY KEY (digest, place))""",
+            """CREATE TABLE runs (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, verb TEXT NOT NULL, folder TEXT NOT NULL,
+                config TEXT NOT NULL, status TEXT NOT NULL, data TEXT NOT NULL, code_commit TEXT NOT NULL,
+                created_at TEXT NOT NULL, summary TEXT NOT NULL)""",
+            """CREATE TABLE run_parents (run_id TEXT NOT NULL REFERENCES runs (id), place INTEGER NOT NULL,
+                parent_id TEXT NOT NULL REFERENCES runs (id), PRIMARY KEY (run_id, place))""",
+        ),
+    ),
+    Migration(
+        4,
+        "erasures",
+        (
+            """CREATE TABLE erasures (number INTEGER PRIMARY KEY, what TEXT NOT NULL, key TEXT NOT NULL,
+                erased_at TEXT NOT NULL, datasets TEXT NOT NULL, runs TEXT NOT NULL)""",
+        ),
+    ),
+)
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def applied(db: sqlite3.Connection) -> list[tuple[int, str]]:
+    """Number and name of the steps that this database has had, in order; [] for one without the table."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'migrations'").fetchone():
+        return []
+    return db.execute("SELECT number, name FROM migrations ORDER BY number").fetchall()
+
+
+def pending(db: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> Sequence[Migration]:
+    """The steps that are still to be applied. UserError for a database that has had steps unknown here."""
+    had = applied(db)
+    if had != [(step.number, step.name) for step in migrations[: len(had)]]:
+        raise UserError(
+            f"it was written by another version of plaudit (step {had[-1][0]}, '{had[-1][1]}'): upgrade plaudit to open it"
+        )
+    return migrations[len(had) :]
+
+
+def migrate(db: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Applies the pending steps, each whole or not at all. `db` is in autocommit mode (isolation_level=None)."""
+    for step in pending(db, migrations):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS migrations "
+                "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL)"
+            )
+            for statement in step.statements:
+                db.execute(statement)
+            db.execute("INSERT INTO migrations VALUES (?, ?, ?)", (step.number, step.name, now()))
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise

@@ -272,4 +272,4 @@ def _help(section: Any) -> dict[str, str]:
 def _headline(section: type) -> str:
     written = (section.__dict__.get("__doc__") or "").strip()
     automatic = written.startswith(f"{section.__name__}(")  # dataclass writes the signature where there is no docstring
-    return section.__name__ if automatic or not written else written.splitlines()[0].rstrip(".")
+    return section.__name__ if automatic or not written else written.splitlines()[0].split(". ")[0].rstrip(".")

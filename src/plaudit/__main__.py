@@ -1,0 +1,5 @@
+"""`python -m plaudit` is the command `plaudit`."""
+
+from plaudit.cli.main import main
+
+main()

@@ -1,0 +1,27 @@
+"""`plaudit demo`: the whole loop on a small model, on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from plaudit.cli.show import AsJson, Place, Words, check_place, emit
+
+
+def demo(
+    words: Words = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The same with less: minutes, and wider intervals.")] = False,
+    model: Annotated[str | None, typer.Option(help="Folder, .gguf file or hub name; else the embedded SmolLM2.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
+    place: Place = "local",
+    as_json: AsJson = False,
+) -> None:
+    """Walk the whole loop: prompts, SFT, simulated judges, reward model, PPO, evaluation, report."""
+    check_place(place)
+    from plaudit.config import load
+    from plaudit.pipeline.demo import DemoConfig, run
+
+    given = {"quick": quick or None, "model": model, "seed": seed}
+    options = [f"{name}={str(value).lower() if value is True else value}" for name, value in given.items() if value is not None]
+    emit(run(load([DemoConfig], None, [*options, *(words or [])])[DemoConfig]), as_json, "Demo")

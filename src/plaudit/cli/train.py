@@ -1,0 +1,30 @@
+"""`plaudit train ALGORITHM CONFIG`: one run of one algorithm."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from plaudit.cli.show import AsJson, Place, check_place, emit, file_and_words
+
+
+def train(
+    algorithm: Annotated[str, typer.Argument(help="sft, reward, ppo, or a plug-in's name.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="A YAML file of options, and options that beat it."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last good checkpoint.")] = False,
+    place: Place = "local",
+    as_json: AsJson = False,
+) -> None:
+    """Train a model: `plaudit train ppo ppo.yaml learning_rate=1e-6`. `plaudit config ppo` writes such a file."""
+    check_place(place)
+    from plaudit.config import load
+    from plaudit.training.run import sections
+    from plaudit.training.run import train as run
+
+    path, options = file_and_words(words or [])
+    classes, defaults = sections(algorithm)
+    emit(run(algorithm, load(classes, path, options, defaults), resume=resume), as_json, f"Run of {algorithm}")

@@ -1,0 +1,62 @@
+"""`plaudit runs` reads what runs left behind, whole or torn."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from plaudit.cli.main import main
+from plaudit.cli.runs import _span, listed
+from plaudit.schema import UserError
+
+
+def leave(folder, name, age, **files):
+    """A run folder whose files are `age` seconds older than now."""
+    run = folder / name
+    run.mkdir(parents=True)
+    for file, content in files.items():
+        path = run / file.replace("_", ".")
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        os.utime(path, (2_000_000_000 - age,) * 2)
+
+
+def test_newest_first_with_state_and_main_figure(tmp_path):
+    summary = {"model": "tiny", "seed": 1, "seconds": {"sft": 60, "ppo": 61.5}, "ppo": {"win_rate": 0.71234, "kl": 2}}
+    leave(tmp_path, "old", 100, summary_json=summary, config_yaml="verb: demo\n")
+    leave(tmp_path, "new", 1, config_yaml="model: smollm2\nseed: 7\n", metrics_jsonl="")
+    leave(tmp_path, "torn", 50, summary_json='{"model": "ti')
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "file.txt").write_text("")
+    new, torn, old = listed(tmp_path)
+    assert (old["id"], old["status"], old["verb"], old["seconds"]) == ("old", "finished", "demo", 121.5)
+    assert (old["figure"], old["model"], old["seed"]) == ("win_rate 0.7123", "tiny", "1")
+    assert (new["id"], new["status"], new["model"], new["seed"]) == ("new", "unfinished", "smollm2", "7")
+    assert (torn["id"], torn["status"]) == ("torn", "unreadable summary")
+
+
+def test_as_json_and_as_table(tmp_path, capsys):
+    leave(tmp_path, "one", 5, summary_json={"win_rate": 0.5})
+    for words in (["runs", str(tmp_path), "--json"], ["runs", str(tmp_path)]):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert not end.value.code
+    out = capsys.readouterr().out
+    as_json, _, table = out.partition("]\n")
+    assert json.loads(as_json + "]")[0]["id"] == "one"
+    assert "win_rate 0.5" in table
+
+
+def test_no_runs_yet_and_no_folder(tmp_path, capsys):
+    assert listed(tmp_path / "runs") == []
+    with pytest.raises(SystemExit):
+        main(["runs", str(tmp_path / "runs")])
+    assert "yet" in capsys.readouterr().out
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        listed(tmp_path / "runs")
+
+
+def test_lengths_of_time():
+    assert [_span(s) for s in (None, 41.6, 60, 3700, 200_000)] == ["", "42 s", "1 min", "1 h", "2 d"]

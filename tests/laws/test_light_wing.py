@@ -1,0 +1,52 @@
+"""The light wing: what an annotation server and the command line need loads no torch. Looked at in a fresh process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "src" / "plaudit"
+LIGHT = ("schema", "hints", "flatyaml", "config", "registry", "stats", "judgements", "store", "feedback", "cli")
+HEAVY = {"torch", "transformers", "peft", "safetensors", "gguf", "tokenizers"}
+
+
+def modules(room: str) -> list[str]:
+    """Every module of a room that is there: one file, or all files of a folder."""
+    if (PACKAGE / f"{room}.py").is_file():
+        return [f"plaudit.{room}"]
+    names = []
+    for path in sorted((PACKAGE / room).rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        names.append(".".join(("plaudit", *(parts[:-1] if parts[-1] == "__init__" else parts))))
+    return names
+
+
+def loaded_by(*names: str) -> set[str]:
+    """The top-level packages in memory after a fresh process imported `names`."""
+    code = f"import sys, {', '.join(names)}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("room", [room for room in LIGHT if modules(room)])
+def test_a_light_room_loads_nothing_heavy(room):
+    assert loaded_by(*modules(room)) & HEAVY == set()
+
+
+def test_the_rooms_of_today_are_looked_at():
+    assert {room for room in LIGHT if modules(room)} >= {"schema", "config", "registry", "cli"}
+    assert "plaudit.cli.main" in modules("cli")
+
+
+def test_the_command_line_starts_without_the_slow_ones():
+    """`plaudit --help` is to answer in half a second: typer and rich are most of that already."""
+    slow = {"numpy", "pydantic", "yaml", "sqlite3", "asyncio"}
+    assert loaded_by("plaudit.cli.main") & (HEAVY | slow) == set()
+
+
+def test_the_look_sees_a_heavy_import():
+    assert "torch" in loaded_by("torch") & HEAVY

@@ -47,8 +47,14 @@ def comparison(shown: Comparison) -> str:
     return f'<article class="comparison"><header>{prompt}{note}</header>{body}</article>'
 
 
+def _marked(text: str) -> str:
+    """A piece that differs; the space before its first word stays unmarked."""
+    words = text.lstrip()
+    return f'{safe(text[: len(text) - len(words)])}<span class="differs">{safe(words)}</span>'
+
+
 def _column(title: str, answer: Answer, pieces: Sequence[tuple[str, bool]], kind: str) -> str:
-    body = "".join(f'<span class="differs">{safe(text)}</span>' if differs else safe(text) for text, differs in pieces)
+    body = "".join(_marked(text) if differs else safe(text) for text, differs in pieces)
     if not answer.text:
         body = '<span class="faint">(empty answer)</span>'
     cut = '<span class="cut" title="It ran into the length limit">… cut off</span>' if answer.truncated else ""

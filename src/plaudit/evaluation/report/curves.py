@@ -27,7 +27,7 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
         return [low]
     raw = (high - low) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m for m in (1, 2, 5, 10) if raw <= m * power * (1 + 1e-9)) * power
+    step = power * (1 if raw < 1.5 * power else 2 if raw < 3 * power else 5 if raw < 7 * power else 10)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(k * step, 12) + 0.0 for k in range(first, last + 1)]
 
@@ -163,7 +163,7 @@ def _plot(curve: Curve, made: list[Line], axes: Frame) -> str:
             "M" + " L".join(f"{axes.px(s):.1f} {axes.py(v):.1f}" for s, v in piece) for piece in line.pieces if len(piece) > 1
         )
         drawn.append(f'<path class="line s{line.shape}" d="{path}"/>' if path else "")
-        ends = [piece[0] for piece in line.pieces if len(piece) == 1] + [p[-1:][0] for p in line.pieces[-1:]]
+        ends = dict.fromkeys([piece[0] for piece in line.pieces if len(piece) == 1] + line.points[-1:])
         drawn.extend(f'<circle class="dot s{line.shape}" cx="{axes.px(s):.1f}" cy="{axes.py(v):.1f}" r="3"/>' for s, v in ends)
     drawn.append(_hovers(curve, made, axes))
     label = safe(described(curve, made))

@@ -19,6 +19,7 @@ for (const trace of document.querySelectorAll(".trace")) {
   const chosen = part(".picker input:checked");
   if (chosen) show(chosen);
   const read = token => { part(".readout").textContent = token.title.split("\\n").join("  ·  "); };
+  part(".readout").textContent = "Point at a token to read its values.";
   let current = 0;
   const walk = place => {
     tokens[current].tabIndex = -1;

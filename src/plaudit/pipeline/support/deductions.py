@@ -37,7 +37,10 @@ def all_of(prompt: Prompt, text: Answer, *, truncated: bool) -> dict[str, float]
 
 
 def invented(question: str, text: Answer) -> float:
-    """.2 for each number of four or more digits, order number, amount, e-mail address, link, item or city that the question lacks; .6 at most."""
+    """.2 for each detail that the question lacks, .6 at most.
+
+    Details are numbers of four or more digits, order numbers, amounts, e-mail addresses, links, known items and cities.
+    """
     asked = question.lower()
     known = set(re.findall(r"\d+", asked))
     numbers = {"".join(re.findall(r"\d", found)) for found in patterns.LONG_NUMBER.findall(patterns.EMAIL.sub(" ", text.lower))}
@@ -68,7 +71,10 @@ def repetition(words: Sequence[str]) -> float:
 
 
 def copied(question: str, words: Sequence[str]) -> float:
-    """Share of the answer's five-word runs that stand in the question (I and you, my and your count as equal): 15 % is free, 55 % costs .85."""
+    """Share of the answer's five-word runs that stand in the question: 15 % is free, 55 % costs .85.
+
+    I and you, my and your, am and is count as equal, so turning the question round is copying too.
+    """
     theirs, ours = _turned(words_of(question)), _turned(words)
     known = set(zip(*(theirs[k:] for k in range(5)), strict=False))
     runs = list(zip(*(ours[k:] for k in range(5)), strict=False))
@@ -87,13 +93,13 @@ def stuffed(text: Answer) -> float:
 
 
 def padded(text: Answer) -> float:
-    """Words beyond 65 (.8 at 135), and phrases that say nothing (.05 each)."""
-    filler = 0.05 * len(patterns.SECOND_FILLER.findall(text.lower))
-    return min(0.9, 0.8 * ramp(len(text.words), 65, 135) + filler)
+    """Words beyond 65 (.95 at 150), and phrases that say nothing (.05 each)."""
+    filler = 0.05 * len(patterns.FILLER.findall(text.lower))
+    return min(0.95, 0.95 * ramp(len(text.words), 65, 150) + filler)
 
 
 def unfinished(text: Answer) -> float:
-    """.5 where no end mark stands anywhere, .15 where the last sentence has none; a signature of up to five words needs none."""
+    """.5 where no end mark stands anywhere, .15 where the last sentence has none; a short signature needs none."""
     if text.text.rstrip("\"') ").endswith((".", "!", "?")):
         return 0.0
     last = text.sentences[-1] if text.sentences else ""

@@ -56,7 +56,9 @@ def answer(prompt: Prompt, rng: random.Random, diligence: float | None = None) -
     if happens(CLOSING):
         sentences.append(rng.choice(phrases.CLOSINGS))
     if happens(GREETING):
-        sentences.insert(0, rng.choice(phrases.GREETINGS))
+        sentences.insert(
+            0, rng.choice([g for g in phrases.GREETINGS if "thank" not in sentences[0].lower() or "hank" not in g])
+        )
     return _join(sentences)
 
 

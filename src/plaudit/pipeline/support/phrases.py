@@ -108,8 +108,8 @@ STEPS = {
     "wrong": (
         "we will send the right colour and collect {it}",
         "I have arranged an exchange for {it}",
-        "I have the right colour packed for you in place of {it}",
-        "I am sending you a free return label for {it} and the right one",
+        "I have packed the right colour in place of {it}",
+        "I am sending you the right one and a free return label for {it}",
         "I have set aside the right colour and will ship it in place of {it}",
     ),
     "login": (

@@ -1,8 +1,8 @@
 """Seeded questions of customers: eight intents, each with training templates and differently worded held-out templates.
 
 Every question names an order number, an item and one fact of its intent (days waited, damage, date, colour, e-mail,
-city, weekday, amount). The meta of one is for example
-`{"intent": "late", "details": {"order": "48213", "item": "kettle", "fact": "nine days"}, "template": "late-train-3", "split": ...}`.
+city, weekday, amount). The meta of one: `{"intent": "late", "template": "late-train-3", "split": "train",
+"details": {"order": "48213", "item": "kettle", "fact": "nine days"}}`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ LONGEST_SENTENCE = 34
 
 @dataclass(frozen=True)
 class Answer:
-    """`sentences` are lower case; `qualities[i]` in 0..1 says how much `sentences[i]` is a sentence; `fluency` is their mean over words."""
+    """`sentences` are lower case; `qualities[i]` in 0..1: how much `sentences[i]` is one; `fluency`: their mean over words."""
 
     text: str
     lower: str

@@ -3,7 +3,7 @@
 Credits (they add up to 1):
   order .13, item .13, fact .13   the answer takes up the order number, the item and the customer's fact, inside a sentence
   understanding .10               an apology or understanding where something went wrong; thanks or readiness for a request
-  step .25                        what the shop has done or does now, fitting the matter (a vague "we will look into it" earns .3 of it)
+  step .25                        what the shop has done or does now, fitting the matter ("we will look into it" earns .3 of it)
   when .13                        by when it happens or the customer hears from us
   readable .09                    complete sentences, about 25 to 60 words, a proper end
   polite .04                      a greeting or a closing offer
@@ -15,9 +15,10 @@ customer; sending the customer elsewhere; blanks such as "[Your Name]"; no prope
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from plaudit.pipeline.support import deductions, patterns
+from plaudit.pipeline.support import deductions, patterns, steps
 from plaudit.pipeline.support.reading import Answer, details_taken_up, ramp, read
 from plaudit.schema import Prompt, UserError
 
@@ -32,18 +33,22 @@ WEIGHTS = {
     "polite": 0.04,
 }
 REQUESTS = ("address", "cancel")
+OTHER, VAGUE = 0.4, 0.3
+"""What a step of another matter, and a vague one, are worth of a fitting step."""
 BEST_LENGTH = 42
 """Words; the credit for length falls slowly to both sides of it."""
 
 RUBRIC_TEXT = """\
 Judge which answer helps this customer more.
-A good answer takes up what the customer wrote: the order number, the item and the particular fact (how long, which date, which \
-colour, how much), in sentences. It shows understanding: an apology where something went wrong, thanks or readiness where the \
-customer asks for a change. It names one concrete step that the shop has taken or takes now and that fits the matter, and says \
-by when. It is friendly, easy to read, complete, and about 25 to 60 words long.
-Mark down: numbers, amounts or things that the customer never mentioned; asking for what was already given; sending the customer \
-elsewhere; copying the question; lists of keywords; repetition; padding; speaking as if one were the customer; an answer that \
-breaks off.
+
+A good answer takes up what the customer wrote: the order number, the item and the particular fact (how long, which date,
+which colour, how much), in sentences. It shows understanding: an apology where something went wrong, thanks or readiness
+where the customer asks for a change. It names one concrete step that the shop has taken or takes now and that fits the
+matter, and says by when. It is friendly, easy to read, complete, and about 25 to 60 words long.
+
+Mark down: details that the customer never mentioned; asking for what was already given; sending the customer elsewhere;
+copying the question; lists of keywords; repetition; padding; speaking as if one were the customer; breaking off.
+
 Do not prefer an answer because it is longer."""
 
 LABELS = {
@@ -79,7 +84,7 @@ def score(prompt: Prompt, answer: str, *, truncated: bool = False) -> RubricScor
     if not text.words:
         return RubricScore(0.0, dict.fromkeys(WEIGHTS, 0.0), {"empty": 1.0})
     intent, details = prompt.meta["intent"], prompt.meta["details"]
-    step = _step(text, intent)
+    step = _step(text, intent, details["item"])
     shares = details_taken_up(text, intent, details) | {
         "understanding": _understanding(text, intent),
         "step": step,
@@ -102,44 +107,16 @@ def explain(result: RubricScore) -> list[str]:
     return [*lines, f"total: {result.total:.2f}"]
 
 
-def _step(text: Answer, intent: str) -> float:
+def _step(text: Answer, intent: str, item: str) -> float:
     """The best sentence counts: a fitting step 1, hedged or weak .6 to .75, another matter's step .4, vague .3."""
     best = 0.0
     for sentence, quality in zip(text.sentences, text.qualities, strict=True):
-        fit = _action(sentence, intent)
-        other = 0.4 * max(_action(sentence, i) for i in patterns.ACTIVE if i != intent) if fit < 0.4 else 0.0
-        vague = 0.3 if patterns.VAGUE.search(sentence) else 0.0
+        said = re.sub(rf"\b(?:(?:the|your|this) )?(?:{re.escape(item)}|{re.escape(item.split()[-1])})\b", "it", sentence)
+        fit = steps.firmness(said, intent)
+        other = OTHER * steps.other_firmness(said, intent) if fit < OTHER else 0.0
+        vague = VAGUE if patterns.VAGUE.search(sentence) else 0.0
         best = max(best, quality * max(fit, other, vague))
     return best
-
-
-def _action(sentence: str, intent: str) -> float:
-    """How firmly this sentence states a step of the shop that fits the intent, 0 to 1."""
-    pattern, objects = patterns.ACTIVE[intent]
-    hedge = 0.7 if sentence.endswith("?") or patterns.HEDGED.search(sentence) else 1.0
-    if patterns.PASSIVE[intent].search(sentence) and not patterns.NEGATED.search(sentence):
-        return hedge
-    best = 0.0
-    for found in _matches(pattern, sentence):
-        if (found.group(0).startswith("and") and not found["helpers"]) or not objects.search(found["rest"]):
-            continue
-        if (
-            "wrong" in found["rest"]
-            and "replace" not in sentence
-            and "in place of" not in sentence
-            and "collect" not in sentence
-        ):
-            continue
-        best = max(best, hedge * (0.6 if patterns.WEAK_VERBS.match(found["verb"]) else 1.0))
-    return best
-
-
-def _matches(pattern, sentence: str):
-    """Every match, overlapping ones too: the rest of one match may hold the next subject."""
-    found = pattern.search(sentence)
-    while found:
-        yield found
-        found = pattern.search(sentence, found.start() + 1)
 
 
 def _when(text: Answer) -> float:

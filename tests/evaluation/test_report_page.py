@@ -90,7 +90,7 @@ def full(text: str = "Where is order 1182?") -> Report:
                 curve("kl", [(0, 0.0), (1, 2.0)], others={text: [(0, 1.0)]}), name=text, unit=text, help=text, label=text
             )
         ],
-        comparisons=[Comparison(text, answer, Answer(text + " more"), answer, note=text)],
+        comparisons=[Comparison(text, answer, Answer(text + text), answer, note=text)],
         traces=[TokenTrace([text, "", "\n"], {text: [0.1, -0.2, None], "kl": [0.0, 1.0, 2.0]}, text, text)],
         seconds={text: 12.0, "PPO": 36.0},
         data=Data({text: 3}, [Annotator(text, 5, 0.25, text)], True, 0.4, text, 0.25, [text]),

@@ -1,0 +1,1 @@
+"""Rewards: Python functions, reward models, rules, and their mix."""

@@ -39,13 +39,14 @@ PHI3 = (
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
 )
 NO_END = (
-    "{% for m in messages %}{{ '### Answer: ' if m.role == 'assistant' else '### Question: ' }}{{ m.content + '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '### Answer: ' }}{% endif %}"
+    "{% for m in messages %}{{ '### Answer: ' if m.role == 'assistant' else '### Question: ' }}{{ m.content + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '### Answer: ' }}{% endif %}"
 )
 # Qwen3's habit: only the last assistant turn keeps its (here empty) thinking.
 THINKING = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
-    "{{ ('<think></think>' if loop.last and m.role == 'assistant' else '') + m.content.split('</think>')[-1] + '<|im_end|>\n' }}{% endfor %}"
+    "{{ '<think></think>' if loop.last and m.role == 'assistant' else '' }}"
+    "{{ m.content.split('</think>')[-1] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 NOT_A_PREFIX = "{{ 'turns: ' + (messages | length) | string + '\n' }}" + CHATML

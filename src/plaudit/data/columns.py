@@ -140,7 +140,7 @@ def ranking(row: Mapping[str, Any], where: str) -> Ranking:
     return Ranking(to, sides, meta=meta, **figures)
 
 
-def common_beginning(row: Mapping[str, Any], meta: JSON, where: str) -> tuple[Prompt, tuple[Content, Content]]:
+def common_beginning(row: Mapping[str, Any], meta: JSON, where: str) -> tuple[Prompt, tuple[Content, ...]]:
     """The implicit prompt of a pair of whole conversations: what both begin with.
 
     Strings are cut after the last "\\n\\nAssistant:" that both have (the HH-RLHF layout), otherwise where they first
@@ -165,7 +165,7 @@ def common_beginning(row: Mapping[str, Any], meta: JSON, where: str) -> tuple[Pr
 
 def begun_word(begin: str) -> int:
     """Where the word starts that `begin` breaks off in, the blank before it included; of scripts with blanks."""
-    found = re.search(r"[ ]?[A-Za-z0-9\u00c0-\u024f'’]*$", begin)
+    found = re.search(r"[ ]?[A-Za-z0-9\u00c0-\u024f'’]*\Z", begin)
     return found.start() if found else len(begin)
 
 

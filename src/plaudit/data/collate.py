@@ -1,0 +1,87 @@
+"""Rows of tokens to the one `Batch` of a step. Encoding is done once (data/encode.py), collating in every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from plaudit.core.batch import Batch, from_rows
+from plaudit.data.encode import Encoded
+from plaudit.schema import Completion, Scored, UserError
+
+
+def collate_demonstrations(encoded: Sequence[Encoded], *, dtype: torch.dtype = torch.float32) -> Batch:
+    """A row for each demonstration: [R, T] with `group` 0..R-1, `place` 0, sides `weight` and `truncated`."""
+    return _collate(encoded, ("weight",), dtype)
+
+
+def collate_rankings(encoded: Sequence[Encoded], *, dtype: torch.dtype = torch.float32) -> Batch:
+    """The rows of each ranking together, best first: `group` is the ranking's index, `place` 0 the best.
+
+    Sides `margin`, `probability` and `weight` are the ranking's, repeated on each of its rows; `truncated` is the row's.
+    """
+    return _collate(encoded, ("margin", "probability", "weight"), dtype)
+
+
+def collate_rollouts(scored: Sequence[Scored], *, dtype: torch.dtype = torch.float32) -> Batch:
+    """Sampled completions with their rewards, by the very ids that were sampled: mask 1 on the completion's tokens.
+
+    `group` counts the prompts in the order in which they first come up (a prompt drawn twice is two groups), `place` is
+    the sibling's index. Stream `sampler` [R, T]: the recorded log-probabilities, 0 on the prompt. Sides `reward` and
+    `truncated` (1 where the answer ran into its length limit).
+    UserError for a completion without reward, or with other than one log-probability for each token.
+    """
+    rewards = [_reward(item) for item in scored]
+    done = [item.completion for item in scored]
+    return from_rows(
+        [[*c.prompt_tokens, *c.tokens] for c in done],
+        [[0] * len(c.prompt_tokens) + [1] * len(c.tokens) for c in done],
+        group=_groups(done),
+        place=[c.index for c in done],
+        key=[int(c.id, 16) >> 1 for c in done],
+        streams={"sampler": [[0.0] * len(c.prompt_tokens) + list(c.logprobs) for c in done]},
+        sides={"reward": rewards, "truncated": [float(c.truncated) for c in done]},
+        dtype=dtype,
+    )
+
+
+def _collate(encoded: Sequence[Encoded], names: Sequence[str], dtype: torch.dtype) -> Batch:
+    flat = [(group, place, item, row) for group, item in enumerate(encoded) for place, row in enumerate(item.rows)]
+    sides = {name: [float(getattr(item, name)) for _, _, item, _ in flat] for name in names}
+    return from_rows(
+        [row.ids for *_, row in flat],
+        [row.mask for *_, row in flat],
+        group=[group for group, *_ in flat],
+        place=[place for _, place, *_ in flat],
+        key=[row.key for *_, row in flat],
+        sides={**sides, "truncated": [float(row.truncated) for *_, row in flat]},
+        dtype=dtype,
+    )
+
+
+def _reward(item: Scored) -> float:
+    c = item.completion
+    if item.reward is None:
+        raise UserError(f"Completion {c.index} of prompt {c.prompt_id} has no reward: give every completion at least one.")
+    if len(c.logprobs) != len(c.tokens):
+        raise UserError(
+            f"Completion {c.index} of prompt {c.prompt_id} has {len(c.tokens)} tokens but {len(c.logprobs)} log-probabilities; "
+            "policy gradients need an engine that returns one for each sampled token."
+        )
+    return item.reward
+
+
+def _groups(done: Sequence[Completion]) -> list[int]:
+    """The index of each completion's group; a group ends where a prompt's sibling comes up again."""
+    current: dict[str, int] = {}
+    seen: set[tuple[int, int]] = set()
+    count, out = 0, []
+    for c in done:
+        group = current.get(c.prompt_id)
+        if group is None or (group, c.index) in seen:
+            group = current[c.prompt_id] = count
+            count += 1
+        seen.add((group, c.index))
+        out.append(group)
+    return out

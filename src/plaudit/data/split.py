@@ -1,0 +1,97 @@
+"""Train, validation and test by prompt: a prompt, however often it comes up, is in one split only.
+
+Where a prompt goes is read from a hash of its normalised text and the seed. So the order of the file does not matter,
+and a prompt stays where it is when more data come in: what was tested on is never trained on later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from plaudit.schema import Demonstration, Label, Message, Prompt, Ranking, UserError
+
+Item = TypeVar("Item", Prompt, Demonstration, Ranking, Label)
+NAMES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Splits(Generic[Item]):
+    """The items of each split, in the order in which they were given. Iterates as train, validation, test."""
+
+    train: list[Item] = field(default_factory=list)
+    validation: list[Item] = field(default_factory=list)
+    test: list[Item] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        return iter((self.train, self.validation, self.test))
+
+    def named(self) -> dict[str, list[Item]]:
+        return {name: getattr(self, name) for name in NAMES}
+
+
+def split_by_prompt(items: Sequence[Item], *, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0) -> Splits[Item]:
+    """Splits of about these fractions of the prompts (train, validation, test; they add up to 1).
+
+    Prompts that differ only in case, blanks or the form of characters count as one prompt. Each split with a fraction
+    above 0 gets at least one prompt (the one whose hash is nearest to its part); UserError where there are too few.
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
+        raise UserError(f"split fractions must be three numbers of 0 or more that add up to 1, not {list(fractions)}.")
+    keys = [prompt_key(item) for item in items]
+    points = {key: _point(key, seed) for key in keys}
+    wanted = [i for i, part in enumerate(fractions) if part > 0]
+    if len(points) < len(wanted):
+        names = ", ".join(NAMES[i] for i in wanted)
+        raise UserError(
+            f"There are {len(points)} different prompts for {len(wanted)} splits ({names}); give more, or ask for fewer."
+        )
+    edges = [0.0, fractions[0], fractions[0] + fractions[1], 1.0]
+    home = {key: next((i for i in wanted if point < edges[i + 1]), wanted[-1]) for key, point in points.items()}
+    _fill(home, points, edges, wanted)
+    splits: list[list[Item]] = [[], [], []]
+    for item, key in zip(items, keys, strict=True):
+        splits[home[key]].append(item)
+    return Splits(*splits)
+
+
+def prompt_key(item: Prompt | Demonstration | Ranking | Label) -> str:
+    """The normalised text of the item's prompt; where it is empty (language modelling), of the answers."""
+    prompt = item if isinstance(item, Prompt) else item.prompt
+    key = normal(prompt.messages if prompt.text is None else prompt.text)
+    if key or isinstance(item, Prompt):
+        return key
+    return "\x1f".join(normal(answer) for answer in answers(item))
+
+
+def answers(item: Prompt | Demonstration | Ranking | Label) -> tuple[tuple[Message, ...] | str, ...]:
+    """The answers of an item, none for a prompt."""
+    if isinstance(item, Prompt):
+        return ()
+    return item.answers if isinstance(item, Ranking) else (item.answer,)
+
+
+def normal(content: str | Sequence[Message]) -> str:
+    """Text without what hardly tells two texts apart: case, the number of blanks, full-width and half-width forms."""
+    if isinstance(content, str):
+        return " ".join(unicodedata.normalize("NFKC", content).casefold().split())
+    return "\x1e".join(f"{turn.role}: {normal(turn.content)}" for turn in content)
+
+
+def _point(key: str, seed: int) -> float:
+    """A number in [0, 1) from the text and the seed."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\x00{key}".encode()).digest()[:6], "big") / 2**48
+
+
+def _fill(home: dict[str, int], points: dict[str, float], edges: Sequence[float], wanted: Sequence[int]) -> None:
+    """Give each wanted split that is empty the nearest prompt of a split that can spare one."""
+    for split in wanted:
+        if split in home.values():
+            continue
+        members = list(home.values())
+        spare = [key for key, at in home.items() if members.count(at) > 1]
+        home[min(spare, key=lambda key: (max(edges[split] - points[key], points[key] - edges[split + 1]), key))] = split

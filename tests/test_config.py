@@ -92,6 +92,13 @@ def test_words_that_yaml_1_1_would_change_stay_text(tmp_path):
     assert resolved[Rewards].stop == ("yes", "no", "on")
 
 
+def test_none_means_null_where_null_is_allowed_and_is_text_elsewhere(tmp_path):
+    resolved = load(BOTH, written(tmp_path, "max_steps: none\noutput_dir: None\nrun_name: none\n"), [], {"max_steps": 3})
+    assert resolved[Optim].max_steps is None and resolved[Rewards].output_dir is None
+    assert resolved[Rewards].run_name == "none"
+    assert "lam must be a number, 0 or more, 1 or less, not null" in refusal(BOTH, None, ["lam=none"])
+
+
 def test_text_options_take_a_number_as_it_is_written(tmp_path):
     assert load(BOTH, written(tmp_path, "run_name: 0012"))[Rewards].run_name == "0012"
     assert load(BOTH, None, ["run_name=1e5"])[Rewards].run_name == "1e5"

@@ -231,7 +231,7 @@ def _fit_or_text(hint: Any, item: Given) -> Any:
     try:
         return fit(hint, item.value)
     except Misfit:
-        if item.raw is None or item.value is None:
+        if item.raw is None or (item.value is None and item.raw.lower() != "none"):
             raise
         try:
             return fit(hint, item.raw)

@@ -1,6 +1,7 @@
 """One flat YAML file as keys with their values, texts and lines, and values as one line of YAML: config.py's reader.
 
 Scalars follow YAML 1.2, not PyYAML's 1.1: `3e-6` is a number; `no`, `2026-11-22` and `1:30` are text; `010` is ten.
+Beyond it, `none` is null, since that is what people type.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Loader(yaml.SafeLoader):
 
 
 Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|none|None|)$"), ["~", "n", "N", ""])
 _NUMBER_STARTS = list("-+.0123456789")
 Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), _NUMBER_STARTS)
 _FLOAT = re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$")

@@ -33,6 +33,8 @@ def config(
 
 def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
     """The sections of a verb's options, and its own defaults. UserError: no such verb."""
+    if verb in ("evaluate", "chat"):
+        verb = "generate"
     if verb == "demo":
         from plaudit.pipeline.demo import DemoConfig
 
@@ -43,8 +45,9 @@ def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
         return [Sampling], {}
     from plaudit.training.run import sections
 
-    return sections(verb)
+    classes, defaults = sections(verb)
+    return list(classes), defaults
 
 
 def _called(verb: str) -> str:
-    return verb if verb in ("demo", "generate") else f"train {verb}"
+    return verb if verb in ("demo", "generate", "evaluate", "chat") else f"train {verb}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from plaudit.cli.progress import bar
 from plaudit.cli.show import AsJson, Words
 from plaudit.schema import Completion, Message, Prompt, Sampling, UserError, to_json
 
@@ -32,7 +33,8 @@ def generate(
 
     sampling = load([Sampling], None, words or [])[Sampling]
     asked = _asked(prompt or [], prompts)
-    answers = engine_of(model).generate(asked, n, sampling)
+    with bar("answers") as progress:
+        answers = engine_of(model).generate(asked, n, sampling, progress)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text("".join(json.dumps(to_json(a), ensure_ascii=False) + "\n" for a in answers), encoding="utf-8")
@@ -45,13 +47,11 @@ def generate(
 
 def engine_of(name: str) -> Engine:
     """An engine that speaks with the weights of a run or a model."""
-    import torch
-
     from plaudit.engines.torch_engine import TorchEngine
     from plaudit.models.load import load
 
     loaded = load(model_of(name))
-    return TorchEngine(loaded.model.config, loaded.tokenizer, loaded.model.state_dict().items(), dtype=torch.float32)
+    return TorchEngine.from_model(loaded.model, loaded.tokenizer, version=loaded.name)
 
 
 def model_of(name: str) -> str:

@@ -1,0 +1,80 @@
+"""`plaudit generate` and `plaudit evaluate` with the tiny model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from plaudit.cli.evaluate import score
+from plaudit.cli.generate import model_of
+from plaudit.cli.main import main
+from plaudit.schema import Completion, Message, Prompt, UserError
+
+ROWS = [{"prompt": "Where is order 1182?", "topic": "order"}, {"prompt": [{"role": "user", "content": "Hello"}], "topic": "hi"}]
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+def run(capsys, *words):
+    with pytest.raises(SystemExit) as end:
+        main([*map(str, words)])
+    out, err = capsys.readouterr()
+    return end.value.code or 0, out, err
+
+
+def test_generate_answers_prompts_of_the_shell_and_of_a_file(capsys, tmp_path, prompts):
+    words = ["generate", "tiny", "-p", "Hi", "--prompts", prompts, "-n", 2, "max_new_tokens=3", "seed=5"]
+    code, out, err = run(capsys, *words, "--json", "--output", tmp_path / "new" / "answers.jsonl")
+    answers = json.loads(out)
+    assert (code, err, len(answers)) == (0, "", 6)
+    assert all(len(a["tokens"]) == len(a["logprobs"]) <= 3 and a["sampling"]["seed"] == 5 for a in answers)
+    lines = (tmp_path / "new" / "answers.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == answers
+    code, out, _ = run(capsys, *words)
+    assert code == 0 and out.index("Hi") < out.index("Where is order 1182?") < out.index("Hello")
+
+
+def test_a_run_is_named_by_its_folder_or_its_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "seven" / "model").mkdir(parents=True)
+    assert model_of("seven") == model_of("runs/seven") == "runs/seven/model"
+    assert model_of("tiny") == "tiny"
+
+
+def test_evaluate_compares_two_models_on_the_same_prompts(capsys, tmp_path, prompts):
+    (tmp_path / "rules.py").write_text(
+        "def known(prompts, completions, completion_ids, topic):\n"
+        "    assert topic == ['order', 'order', 'hi', 'hi'] and isinstance(prompts[2], list)\n"
+        "    assert isinstance(completions[0], str) and completions[3][0]['role'] == 'assistant'\n"
+        "    return [float(sum(ids)) for ids in completion_ids]\n"
+    )
+    words = ["evaluate", "tiny", prompts, "--reward", f"{tmp_path}/rules.py:known", "-n", 2, "max_new_tokens=3", "--json"]
+    code, out, _ = run(capsys, *words, "--against", "tiny:1")
+    result = json.loads(out)
+    assert code == 0 and (result["prompts"], result["model"]["answers"]) == (2, 4)
+    low, high = result["win_rate_ci"]
+    assert low <= result["win_rate"] <= high and result["model"]["reward"] != result["against"]["reward"]
+    assert json.loads(run(capsys, *words, "--against", "tiny")[1])["win_rate"] == 0.5, "a model ties with itself"
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda **_: [1.0], "returned 1 numbers for 2 completions"),
+        (lambda **_: [1.0, float("nan")], "or some not finite"),
+        (lambda **_: [1.0, None], "must return a list of numbers"),
+        (lambda **_: None, "must return a list of numbers"),
+        (lambda **_: 1 / 0, "raised ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_reward_that_misbehaves_is_named(function, said):
+    asked = [Prompt(messages=(Message("user", "Hi"),))]
+    answers = [Completion(asked[0].id, "a", (1,), (2,), (0.0,), "stop", index=i) for i in range(2)]
+    with pytest.raises(UserError, match=f"the reward mine.*{said}"):
+        score(function, "mine", asked, answers)

@@ -210,7 +210,9 @@ _NARROW = """
 }
 @media print{
  body{font-size:11pt}main,.top{max-width:none;padding:0}nav,.switch,.readout,.needs-script{display:none!important}
- .text.long,.scroll{max-height:none;overflow:visible}section.part{margin-top:28px;padding-top:24px}
+ .text.long,.scroll{max-height:none;overflow:visible}
+ h2,.lead,.comparison header{break-after:avoid}.charts{grid-template-columns:1fr 1fr}
+ section.part{margin-top:28px;padding-top:24px}
  .track .bar,.track .point,.swatches i,.verdict,.answer{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 }
 """

@@ -9,7 +9,7 @@ from plaudit.pipeline.support import RUBRIC_TEXT, explain, questions, score
 from plaudit.pipeline.support.rubric import WEIGHTS
 from plaudit.schema import Message, Prompt, UserError
 
-PROMPTS = questions(240, seed=21, split="train") + questions(160, seed=21, split="heldout")
+PROMPTS = questions(120, seed=21, split="train") + questions(120, seed=21, split="heldout")
 
 GOOD = {
     "late": "I'm sorry that your {item} (order {order}) has not reached you after {fact}. I have contacted the"
@@ -138,6 +138,7 @@ BY_INTENT = {p.meta["intent"]: p for p in questions(16, seed=4, split="train")}
         ("wrong", "We have shipped the correct colour."),
         ("login", "Our support team has reset your password."),
         ("login", "I'm sending a new link to your mailbox."),
+        ("login", "I have sent you a new link so that you can see your order."),
         ("address", "I have updated the delivery address."),
         ("address", "The parcel has been redirected."),
         ("cancel", "Your order has been cancelled."),
@@ -157,6 +158,7 @@ def test_a_step_counts_in_many_wordings(intent, sentence):
         ("late", "Your parcel is on its way to you.", 0.1),
         ("late", "We could ask the carrier about the parcel if you like.", 0.75),
         ("late", "I have cancelled your purchase.", 0.45),
+        ("late", "We will check it.", 0.35),
         ("wrong", "We sent you the wrong colour.", 0.1),
         ("refund", "You sent it back to us.", 0.1),
         ("cancel", "We will look into it.", 0.35),

@@ -12,7 +12,8 @@ from plaudit.schema import Prompt
 
 _TURNED = dict.fromkeys(("i", "you", "we"), "P") | dict.fromkeys(("my", "your", "our", "the", "a", "an"), "D")
 _TURNED |= dict.fromkeys(("am", "are", "is", "was", "were", "been"), "B") | dict.fromkeys(("me", "us"), "O")
-_THINGS = {side: tuple(re.compile(rf"\b{re.escape(thing)}\b") for thing in ITEMS[side]) for side in ITEMS}
+_ALL_ITEMS = sorted((thing for side in ITEMS.values() for thing in side), key=len, reverse=True)
+_THING = re.compile(rf"\b(?:{'|'.join(map(re.escape, _ALL_ITEMS))})\b")
 _PLACES = tuple(city.lower() for side in CITIES.values() for city in side)
 
 
@@ -27,7 +28,7 @@ def all_of(prompt: Prompt, text: Answer, *, truncated: bool) -> dict[str, float]
         "padding": padded(text),
         "very short": 0.6 * ramp(18 - len(text.words), 0, 15),
         "asks for what was given": 0.25 if patterns.ASKING.search(text.lower) else 0.0,
-        "speaks as the customer": 0.5 if any(patterns.CUSTOMER.search(s) for s in text.sentences) else 0.0,
+        "speaks as the customer": 0.6 if any(patterns.CUSTOMER.search(s) for s in text.sentences) else 0.0,
         "sends the customer elsewhere": 0.2 if patterns.ELSEWHERE.search(text.lower) else 0.0,
         "blanks left open": 0.2 if patterns.PLACEHOLDER.search(text.text) else 0.0,
         "no proper end": 0.0 if truncated else unfinished(text),
@@ -48,7 +49,7 @@ def invented(question: str, text: Answer) -> float:
     wrong |= {n for n in patterns.ORDER_MENTION.findall(text.lower) if n not in known}
     wrong |= {a for a in patterns.AMOUNT.findall(text.lower) if re.sub(r"[^\d]", "", a) not in _amounts(asked)}
     wrong |= {m for m in patterns.EMAIL.findall(text.lower) if m not in asked} | set(patterns.LINK.findall(text.lower))
-    wrong |= {p.pattern for side in _THINGS.values() for p in side if p.search(text.lower) and not p.search(asked)}
+    wrong |= {thing for thing in _THING.findall(text.lower) if thing not in asked}
     wrong |= {place for place in _PLACES if place in text.words and place not in asked}
     return min(0.6, 0.2 * len(wrong))
 

@@ -16,6 +16,7 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 FINITE = re.compile(
     r"\b(?:am|is|are|was|were|has|have|had|do|does|did|will|would|can|could|may|might|must|shall|should|thanks?|please|let"
     r"|apologi[sz]e|hope|see|know|understand|write|note|looks?|seems?|sounds?|arrived|came|got)\b|'(?:m|re|ve|ll|s)\b"
+    r"|\b(?:it|we|i|you|they) [a-z]{3,}"
 )
 VAGUE = re.compile(
     r"look(?:ing)? into|have a look|check (?:this|it|that)|take care|working on|get back to you|passed (?:this |it )?on"

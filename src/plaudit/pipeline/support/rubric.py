@@ -35,8 +35,8 @@ WEIGHTS = {
 REQUESTS = ("address", "cancel")
 OTHER, VAGUE = 0.4, 0.3
 """What a step of another matter, and a vague one, are worth of a fitting step."""
-BEST_LENGTH = 42
-"""Words; the credit for length falls slowly to both sides of it."""
+BEST_LENGTH, FAR_TOO_LONG = 230, 550
+"""Characters, about 42 and 100 words; counted in characters so that two answers rarely tie."""
 
 RUBRIC_TEXT = """\
 Judge which answer helps this customer more.
@@ -137,7 +137,7 @@ def _understanding(text: Answer, intent: str) -> float:
 
 
 def _readable(text: Answer) -> float:
-    """Sentences and length, half each; the length credit is 1 at BEST_LENGTH words and falls to 0 at 0 and 100."""
-    count = len(text.words)
-    length = ramp(count, 0, BEST_LENGTH) ** 0.7 if count < BEST_LENGTH else 1.0 - ramp(count, BEST_LENGTH, 100)
+    """Sentences and length, half each; the length credit is 1 at BEST_LENGTH and falls slowly to 0 at 0 and FAR_TOO_LONG."""
+    count = len(text.text)
+    length = ramp(count, 0, BEST_LENGTH) ** 0.7 if count < BEST_LENGTH else 1.0 - ramp(count, BEST_LENGTH, FAR_TOO_LONG)
     return 0.5 * text.fluency + 0.5 * length

@@ -19,7 +19,8 @@ _HELPER = (
     r"| start(?:ed)? to| begun to| trying to)"
 )
 _BE = r"(?:is|are|was|were|has been|have been|will be|is being|are being|has now been|is now|has already been|should be|can be)"
-_HEDGED = re.compile(r"\b(?:can|could|would|may|might|if|try|trying)\b|\?$")
+_HEDGED = re.compile(r"\b(?:can|could|would|trying|should)\b")
+_CONDITION = re.compile(r"\bif you\b|\?$")
 _NEGATED = re.compile(r"\b(?:not|cannot|never|unable)\b|n't\b")
 _WEAK = re.compile(r"(?:check|review|investigat|confirm|process|forward|escalat|track|verif|note|noting)")
 _MISTAKE = re.compile(r"(?:sent|shipped|delivered|ordered|booked|packed)")
@@ -48,7 +49,8 @@ _MONEY = "refund|money|payments?|amount|accounts? (?:team|department)|accounting
 
 _ACTIVE_BANK = {
     "late": (
-        f"{_SEND}|{_ASK}|{_CHECK}|{_verbs('trace track chase search locate open follow start find')}|look(?:ing)? for|speed(?:ing)? up",
+        f"{_SEND}|{_ASK}|{_CHECK}|{_verbs('trace track chase search locate open follow start find')}"
+        "|look(?:ing)? for|speed(?:ing)? up",
         f"{_COURIER}|parcel|package|shipment|delivery|trac(?:e|king)|search|{_NEW}|it|order|again|status",
     ),
     "damaged": (
@@ -87,7 +89,7 @@ _PASSIVE_BANK = {
     ),
     "refund": (
         "refund|money|payment|amount",
-        "issued|released|sent|paid|started|transferred|processed|booked|initiated|on (?:its|the) way",
+        "issued|released|sent|paid|started|transferred|processed|booked|on (?:its|the) way",
     ),
     "wrong": (
         rf"{_NEW}|right \w+|correct \w+|label|exchange",
@@ -131,12 +133,12 @@ def firmness(sentence: str, intent: str) -> float:
 
     The customer's item should stand as "it" in the sentence, so that "I have cancelled your kettle" counts.
     """
-    hedge = HEDGE if _HEDGED.search(sentence) else 1.0
+    condition = HEDGE if _CONDITION.search(sentence) else 1.0
     passive = _PASSIVE[intent].search(sentence) or (intent in ("damaged", "wrong") and _REPLACED.search(sentence))
     if passive and not _NEGATED.search(sentence):
-        return hedge
+        return HEDGE if _HEDGED.search(passive.group(0)) else condition
     pattern, objects = _ACTIVE[intent]
-    return max((hedge * _worth(found, objects) for found in _overlapping(pattern, sentence)), default=0.0)
+    return max((condition * _worth(found, objects) for found in _overlapping(pattern, sentence)), default=0.0)
 
 
 def other_firmness(sentence: str, intent: str) -> float:
@@ -152,7 +154,7 @@ def _worth(found: re.Match[str], objects: re.Pattern[str]) -> float:
         return 0.0
     if _WEAK.match(found["verb"]):
         return 0.0 if re.match(r"(?: into)? (?:it|this|that)\b", found["rest"]) else WEAK
-    return 1.0
+    return HEDGE if _HEDGED.search(found["helpers"]) else 1.0
 
 
 def _overlapping(pattern: re.Pattern[str], sentence: str) -> Iterator[re.Match[str]]:

@@ -199,7 +199,7 @@ def _band(curve: Curve, axes: Frame) -> str:
 
 def _grid(axes: Frame) -> str:
     parts = []
-    ticks = nice_ticks(*axes.y)
+    ticks = nice_ticks(*axes.y, count=3)
     for value in ticks:
         y = axes.py(value)
         parts.append(f'<path class="grid" d="M{LEFT:.0f} {y:.1f}H{WIDTH - RIGHT:.0f}"/>')

@@ -1,4 +1,4 @@
-"""The report's only script: it recolours tokens, lets arrow keys walk over them, and opens folded parts for printing.
+"""The report's only script: it recolours tokens, lets arrow keys walk over them, and opens the configuration in print.
 
 It reads classes and titles from the page and writes classes and text, never HTML. Without it the page shows the default
 stream and the table of all values.
@@ -40,5 +40,7 @@ for (const trace of document.querySelectorAll(".trace")) {
     if (event.key in moves) { event.preventDefault(); walk(moves[event.key]); }
   });
 }
-window.addEventListener("beforeprint", () => { for (const part of document.querySelectorAll("details")) part.open = true; });
+window.addEventListener("beforeprint", () => {
+  for (const part of document.querySelectorAll("#configuration details")) part.open = true;
+});
 """

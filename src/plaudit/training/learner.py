@@ -265,6 +265,4 @@ def _groups(network: Network) -> list[list[tuple[str, torch.nn.Parameter]]]:
 def _adamw(network: Network, o: OptimizerConfig) -> torch.optim.AdamW:
     matrices, vectors = ([p for _, p in group] for group in _groups(network))
     groups = [{"params": matrices, "weight_decay": o.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        groups, lr=o.learning_rate or 0.0, betas=(o.adam_beta1, o.adam_beta2), eps=o.adam_epsilon
-    )
+    return torch.optim.AdamW(groups, lr=o.learning_rate or 0.0, betas=(o.adam_beta1, o.adam_beta2), eps=o.adam_epsilon)

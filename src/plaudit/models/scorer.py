@@ -1,0 +1,151 @@
+"""Reward models: kept in a folder, put on a base, asked for scores.
+
+A folder holds either an adapter in peft's layout (adapter_config.json, adapter_model.safetensors: it needs the base it was
+trained on) or a whole model in Hugging Face's sequence-classification layout (score.weight, num_labels 1); and in both cases
+head.safetensors (the head with its bias), reward.json and the tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plaudit.core.batch import from_rows
+from plaudit.models.base import AdapterConfig, Base
+from plaudit.models.folder import save_model
+from plaudit.models.heads import rescaled, scalar_head
+from plaudit.models.load import load
+from plaudit.models.network import Network
+from plaudit.schema import UserError
+
+ABOUT = "reward.json"
+
+
+@dataclass(frozen=True)
+class RewardInfo:
+    """reward.json: what the folder needs and how its scores lie on its training answers (mean and deviation)."""
+
+    base: str
+    base_digest: str
+    adapter: bool
+    mean: float
+    deviation: float
+    lora: dict[str, Any]
+
+
+def save_reward(folder: Path, network: Network, *, mean: float, deviation: float) -> None:
+    """Write a trained reward model."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    base, adapter = network.base, network.adapter is not None
+    info = RewardInfo(base.name, base.digest, adapter, mean, deviation, asdict(base.options))
+    head = network.head
+    assert head is not None
+    if adapter:
+        assert network.adapter is not None
+        tensors = {
+            f"base_model.model.{k}": v.detach().contiguous() for k, v in base.adapter_parameters(network.adapter).items()
+        }
+        save_file(tensors, folder / "adapter_model.safetensors")
+        base.lora_config().save_pretrained(str(folder))
+        base.tokenizer.save_pretrained(str(folder))
+    else:
+        save_model(base.model, base.tokenizer, folder)
+        _as_classifier(folder, head)
+    save_file({k: v.detach().contiguous() for k, v in head.state_dict().items()}, folder / "head.safetensors")
+    (folder / ABOUT).write_text(json.dumps(asdict(info), indent=2) + "\n")
+
+
+def _as_classifier(folder: Path, head: torch.nn.Linear) -> None:
+    """Make a saved causal LM readable as a sequence classifier with one label."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, "score.weight": head.weight.detach().float()}, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["architectures"] = [name.replace("ForCausalLM", "ForSequenceClassification") for name in config["architectures"]]
+    config |= {"num_labels": 1, "id2label": {"0": "score"}, "label2id": {"score": 0}}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def reward_info(folder: Path) -> RewardInfo:
+    """Read reward.json. UserError where the folder is no reward model of ours."""
+    try:
+        return RewardInfo(**json.loads((folder / ABOUT).read_text()))
+    except FileNotFoundError as problem:
+        reason = "it does not exist" if not folder.exists() else "it has no scalar head (reward.json is missing)"
+        raise UserError(
+            f"reward_model_path {folder} cannot be used: {reason}; give the model folder of a `train reward` run"
+        ) from problem
+    except (ValueError, TypeError) as problem:
+        raise UserError(f"{folder / ABOUT} is damaged ({problem}); train the reward model again") from problem
+
+
+def put_reward(folder: Path, base: Base, name: str, *, seed: int = 0, **settings: Any) -> Network:
+    """The reward model of a folder as adapter `name` on a base that is already in memory; UserError where it is another base."""
+    from safetensors.torch import load_file
+
+    info = reward_info(folder)
+    if not info.adapter:
+        raise UserError(f"{folder} holds a whole model, not an adapter")
+    base.check_digest(info.base_digest, folder)
+    base.add_adapter(name, seed=seed)
+    saved = load_file(folder / "adapter_model.safetensors")
+    mine = base.adapter_parameters(name)
+    with torch.no_grad():
+        for key, value in saved.items():
+            mine[key.removeprefix("base_model.model.")].copy_(value)
+    return Network(name, base, adapter=name, head=_head(folder, info, base), **settings)
+
+
+def load_reward(folder: Path, *, dtype: torch.dtype, device: torch.device, **settings: Any) -> Network:
+    """A reward model with its own base beside whatever is in memory."""
+    info = reward_info(folder)
+    if info.adapter:
+        loaded = load(info.base, dtype=dtype)
+        base = Base(loaded.model.to(device), loaded.tokenizer, loaded.digest, loaded.name, AdapterConfig(**info.lora))
+        return put_reward(folder, base, "reward", **settings)
+    loaded = load(folder, dtype=dtype)
+    base = Base(loaded.model.to(device), loaded.tokenizer, loaded.digest, str(folder), AdapterConfig())
+    return Network("reward", base, head=_head(folder, info, base), **settings)
+
+
+def _head(folder: Path, info: RewardInfo, base: Base) -> torch.nn.Linear:
+    """The saved head, rescaled so that scores on the training answers have mean 0 and deviation 1."""
+    from safetensors.torch import load_file
+
+    try:
+        saved = load_file(folder / "head.safetensors")
+    except OSError as problem:
+        raise UserError(f"{folder} has no scalar head (head.safetensors); train the reward model again") from problem
+    head = scalar_head(base.width)
+    head.load_state_dict(saved)
+    return rescaled(head, info.mean, info.deviation).to(base.model.device)
+
+
+class Scorer:
+    """Scores token rows with a reward network, in batches of like length. Callable: list of id rows -> list of scores."""
+
+    def __init__(self, network: Network, batch_size: int = 16) -> None:
+        self.network, self.batch_size = network, batch_size
+
+    @torch.no_grad()
+    def __call__(self, rows: Sequence[Sequence[int]]) -> list[float]:
+        scores = [0.0] * len(rows)
+        order = sorted(range(len(rows)), key=lambda r: len(rows[r]))
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            batch = from_rows([rows[r] for r in chosen], [[0] * len(rows[r]) for r in chosen]).to(
+                self.network.base.model.device
+            )
+            outputs = self.network(batch, {"score"})
+            assert outputs.score is not None
+            for r, score in zip(chosen, outputs.score.tolist(), strict=True):
+                scores[r] = score
+        return scores

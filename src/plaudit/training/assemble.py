@@ -1,0 +1,113 @@
+"""From a config to the networks that an algorithm trains."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plaudit.config import config
+from plaudit.models.base import AdapterConfig, Base
+from plaudit.models.heads import scalar_head
+from plaudit.models.load import load
+from plaudit.models.machine import device, fast_bf16
+from plaudit.models.network import Network
+from plaudit.models.scorer import load_reward, put_reward, reward_info
+from plaudit.training.options import TrainingConfig
+
+
+@config
+class ModelConfig:
+    """Which model is trained."""
+
+    model_name_or_path: str = "smollm2-135m-instruct"
+    """A Hugging Face folder or hub name, a .gguf file, smollm2-135m-instruct (embedded), or tiny (random, for tests)."""
+    model_revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model: only for sources you trust."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What the machine was found to do well; part of a run's state, so that a resumed run computes the same."""
+
+    device: torch.device
+    bf16: bool
+
+
+def precision(options: TrainingConfig) -> Precision:
+    """bf16 as asked for, or by looking at the machine where it is auto."""
+    where = device()
+    return Precision(where, fast_bf16(where) if options.bf16 == "auto" else bool(options.bf16))
+
+
+class Assembly:
+    """Builds networks for one run: with LoRA they share one base, with full fine-tuning each trained one owns its weights."""
+
+    def __init__(self, model: ModelConfig, adapter: AdapterConfig, training: TrainingConfig) -> None:
+        self.adapter, self.training, self.precision = adapter, training, precision(training)
+        self.loaded = load(model.model_name_or_path, revision=model.model_revision, trust_remote_code=model.trust_remote_code)
+        self.tokenizer = self.loaded.tokenizer
+        self.lora = adapter.use_peft
+        self.base = self._base(self.loaded.model if self.lora else copy.deepcopy(self.loaded.model), frozen=True)
+        """Frozen: what adapters sit on, and the reference."""
+
+    def _base(self, model: Any, *, frozen: bool) -> Base:
+        dtype = torch.bfloat16 if frozen and self.precision.bf16 and self.adapter.use_peft else torch.float32
+        if self.loaded.model.dtype == torch.float64:
+            dtype = torch.float64
+        model = model.to(self.precision.device, dtype)
+        return Base(model, self.tokenizer, self.loaded.digest, self.loaded.name, self.adapter)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What every network of the run has in common."""
+        t = self.training
+        return {
+            "autocast": self.precision.bf16,
+            "packing": t.packing,
+            "checkpointing": t.gradient_checkpointing,
+            "chunk": t.logit_chunk,
+        }
+
+    def trained(self, role: str, *, head: bool = False) -> Network:
+        """A network that starts as the base: a new adapter on it, or a copy of all its weights."""
+        scalar = scalar_head(self.base.width, seed=self.training.seed).to(self.precision.device) if head else None
+        if self.lora:
+            self.base.add_adapter(role, seed=self.training.seed + sum(map(ord, role)))
+            return Network(role, self.base, adapter=role, head=scalar, **self.settings)
+        return Network(
+            role, self._base(copy.deepcopy(self.loaded.model), frozen=False), whole=True, head=scalar, **self.settings
+        )
+
+    def reference(self) -> Network:
+        """The base as it is."""
+        return Network("reference", self.base, **self.settings)
+
+    def reward(self, folder: Path) -> Network:
+        """A trained reward model: on the shared base where it was trained on it, else with a base of its own beside it."""
+        info = reward_info(folder)
+        if self.lora and info.adapter and info.base_digest == self.base.digest:
+            return put_reward(folder, self.base, "reward", **self.settings)
+        own = torch.bfloat16 if self.precision.bf16 else torch.float32
+        return load_reward(folder, dtype=own, device=self.precision.device, **self.settings)
+
+    def critic(self, reward: Network | None, folder: Path | None) -> Network:
+        """A critic started from the reward model where there is one of this architecture, else from the base with a new head."""
+        if reward is None or folder is None:
+            return self.trained("critic", head=True)
+        if self.lora and reward.base is self.base:
+            critic = put_reward(folder, self.base, "critic", **self.settings)
+            return critic
+        if reward.base.width != self.base.width or reward.base.depth != self.base.depth:
+            return self.trained("critic", head=True)
+        network = self.trained("critic", head=True)
+        if not self.lora:
+            network.base.model.load_state_dict({k: v.float() for k, v in reward.base.merged(reward.adapter)})
+        assert network.head is not None and reward.head is not None
+        network.head.load_state_dict(reward.head.state_dict())
+        return network

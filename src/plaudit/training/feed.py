@@ -1,0 +1,34 @@
+"""Which rows a step sees: a pure function of seed and step, so a resumed run goes on in the same order without any state."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+class Feed:
+    """`size` rows in portions of `portion`, reshuffled every epoch, without end.
+
+    Every row is seen once an epoch; a portion may reach over the edge between two epochs.
+    """
+
+    def __init__(self, size: int, portion: int, seed: int) -> None:
+        if size < 1:
+            raise ValueError("a feed needs at least one row")
+        self.size, self.portion, self.seed = size, min(portion, size), seed
+        self._cached: tuple[int, np.ndarray] | None = None
+
+    def at(self, step: int) -> list[int]:
+        """Row indices of step `step` (0-based)."""
+        first = step * self.portion
+        return [int(self._epoch(place // self.size)[place % self.size]) for place in range(first, first + self.portion)]
+
+    def steps(self, epochs: float) -> int:
+        """Steps that make so many epochs, rounded up."""
+        return max(1, math.ceil(self.size * epochs / self.portion - 1e-9))
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        if self._cached is None or self._cached[0] != epoch:
+            self._cached = (epoch, np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(self.size))
+        return self._cached[1]

@@ -1,0 +1,152 @@
+"""Where a step's batch comes from: encoded rows of a file, or answers sampled and rewarded just now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from plaudit.core.batch import Batch
+from plaudit.data.collate import collate_rollouts
+from plaudit.data.encode import Encoded
+from plaudit.engines.base import Engine
+from plaudit.rewards.base import Context, TrainerState
+from plaudit.rewards.mix import RewardMix
+from plaudit.rewards.mix import metrics as reward_metrics
+from plaudit.schema import JSON, Prompt, Sampling, Scored, UserError, content_hash
+from plaudit.training.feed import Feed
+from plaudit.training.learner import Learner
+from plaudit.training.options import RolloutConfig
+
+Collate = Callable[[Sequence[Encoded]], Batch]
+
+
+@dataclass(frozen=True)
+class Portion:
+    """One step's batch, with what is to be logged of how it came about."""
+
+    batch: Batch
+    metrics: dict[str, float] = field(default_factory=dict)
+    samples: list[JSON] = field(default_factory=list)
+
+
+class Source(Protocol):
+    """What the loop asks for batches and evaluations."""
+
+    feed: Feed
+
+    def at(self, step: int, learner: Learner) -> Portion:
+        """The batch of step `step` (0-based): a function of seed, step and weights alone."""
+        ...
+
+    def evaluate(self, step: int, learner: Learner) -> tuple[dict[str, float], list[JSON]]:
+        """Metrics of held-out rows, and samples to keep; empty where there are none."""
+        ...
+
+
+class Rows:
+    """Offline: rows of a file, in the feed's order."""
+
+    def __init__(
+        self, rows: Sequence[Encoded], held_out: Sequence[Encoded], collate: Collate, feed: Feed, eval_rows: int
+    ) -> None:
+        self.rows, self.held_out, self.collate, self.feed, self.eval_rows = rows, held_out, collate, feed, eval_rows
+
+    def at(self, step: int, learner: Learner) -> Portion:
+        chosen = [self.rows[i] for i in self.feed.at(step)]
+        epoch = step * self.feed.portion / self.feed.size
+        return Portion(self.collate(chosen), {"epoch": epoch, "num_tokens": float(sum(item.length for item in chosen))})
+
+    def evaluate(self, step: int, learner: Learner) -> tuple[dict[str, float], list[JSON]]:
+        if not self.held_out:
+            return {}, []
+        return {f"eval_{name}": value for name, value in learner.evaluate(self._batches()).items()}, []
+
+    def _batches(self) -> Iterator[Batch]:
+        ordered = sorted(self.held_out, key=lambda item: item.length)
+        for start in range(0, len(ordered), self.eval_rows):
+            yield self.collate(ordered[start : start + self.eval_rows])
+
+
+class Rollouts:
+    """Online: prompts from the feed, answers from the engine with the learner's newest weights, rewards from the mix."""
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        held_out: Sequence[Prompt],
+        feed: Feed,
+        engine: Engine,
+        rewards: RewardMix,
+        options: RolloutConfig,
+        seed: int,
+        max_steps: int = 0,
+    ) -> None:
+        self.prompts, self.held_out, self.feed, self.engine = prompts, held_out[: options.num_eval_prompts], feed, engine
+        self.rewards, self.options, self.seed, self.max_steps = rewards, options, seed, max_steps
+
+    def sampling(self, seed: int) -> Sampling:
+        """The options as the engine takes them, with a seed of this step's own."""
+        o = self.options
+        return Sampling(o.max_completion_length, o.temperature, o.top_k, o.top_p, o.min_p, tuple(o.stop or ()), (), seed)
+
+    def at(self, step: int, learner: Learner) -> Portion:
+        clock = time.perf_counter()
+        scored, context, seconds = self._answer(
+            [self.prompts[i] for i in self.feed.at(step)], self.options.num_generations, self._seed(step), step, learner
+        )
+        kept = [item for item in scored if item.reward is not None]
+        if not kept:
+            raise UserError(f"step {step + 1}: no answer has a reward; let at least one reward function apply to every prompt")
+        lengths = [len(item.completion.tokens) for item in scored]
+        found = {
+            **reward_metrics(scored),
+            **{name: sum(values) / len(values) for name, values in context.metrics.items() if values},
+            "completions/mean_length": sum(lengths) / len(lengths),
+            "completions/min_length": float(min(lengths)),
+            "completions/max_length": float(max(lengths)),
+            "val/num_eos_tokens": float(sum(not item.completion.truncated for item in scored)),
+            "episode": float((step + 1) * self.feed.portion * self.options.num_generations),
+            "num_tokens": float(sum(len(item.completion.prompt_tokens) + len(item.completion.tokens) for item in scored)),
+            "time/generate": seconds,
+            "time/rollouts": time.perf_counter() - clock,
+        }
+        return Portion(collate_rollouts(kept), found, [self._sample(item) for item in scored[:2]])
+
+    def evaluate(self, step: int, learner: Learner) -> tuple[dict[str, float], list[JSON]]:
+        """One answer to each held-out prompt, with the same seeds at every evaluation."""
+        if not self.held_out:
+            return {}, []
+        scored, _, _ = self._answer(self.held_out, 1, self._seed(-1), step, learner)
+        found = {f"eval_{name}": value for name, value in reward_metrics(scored).items()}
+        found["eval_completions/mean_length"] = sum(len(item.completion.tokens) for item in scored) / len(scored)
+        return found, [self._sample(item) | {"held_out": True} for item in scored[:4]]
+
+    def _answer(
+        self, prompts: Sequence[Prompt], n: int, seed: int, step: int, learner: Learner
+    ) -> tuple[list[Scored], Context, float]:
+        version = f"step-{learner.steps}"
+        if self.engine.version != version:
+            self.engine.load(learner.networks["policy"].weights(), version)
+        clock = time.perf_counter()
+        completions = self.engine.generate(prompts, n, self.sampling(seed))
+        seconds = time.perf_counter() - clock
+        if any(completion.policy != version for completion in completions):
+            raise RuntimeError(f"the engine answered with other weights than {version}: the sampler is stale")
+        context = Context(TrainerState(step, self.max_steps))
+        by_prompt = [prompt for prompt in prompts for _ in range(n)]
+        return self.rewards.score(by_prompt, completions, context), context, seconds
+
+    def _seed(self, step: int) -> int:
+        return int(content_hash([self.seed, step]), 16) >> 1
+
+    def _sample(self, item: Scored) -> JSON:
+        prompt = next(p for p in (*self.prompts, *self.held_out) if p.id == item.completion.prompt_id)
+        return {
+            "prompt": prompt.text if prompt.text is not None else prompt.messages[-1].content,
+            "answer": item.completion.text,
+            "reward": item.reward,
+            "parts": item.parts,
+            "truncated": item.completion.truncated,
+        }

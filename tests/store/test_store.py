@@ -201,6 +201,8 @@ def test_an_erased_annotator_loses_the_name_and_keeps_the_acts(path):
         assert b"Lovelace" not in everything_on_disk(path)
         old, new, _ = store.feedback(current=False)
         assert old.annotator == new.annotator == "erased-1" and new.supersedes == old.id and new.judgement["choice"] == "b"
+        assert store.dataset(store.snapshot("rankings", [Ranking(LATE, ("x", "y"))], [new.id])).feedback_ids == (second.id,)
+        assert store.feedback(ids=[second.id]) == store.feedback(ids=[new.id]) == [new]
         assert store.add_feedback([first]) == 0  # sent again by a stale page: known by its id
         for wrong in ({}, {"annotator": "a", "prompt_id": "b"}):
             with pytest.raises(UserError, match="either"):

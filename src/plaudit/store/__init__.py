@@ -1,10 +1,9 @@
 """The store: one SQLite file per project. `with Store("plaudit.db") as store: store.add_prompts(...)`."""
 
 from plaudit.store.provenance import Dataset, Erasure, Lineage, Provenance
-from plaudit.store.records import Records
 
 __all__ = ["Dataset", "Erasure", "Lineage", "Store"]
 
 
-class Store(Records, Provenance):
+class Store(Provenance):
     """Prompts, completions, feedback, data sets and runs of one project. See `Database` for opening, locking and errors."""

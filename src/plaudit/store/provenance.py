@@ -9,8 +9,8 @@ from typing import Any
 
 from plaudit.schema import JSON, RunRecord, UserError, content_hash, to_json
 from plaudit.store import codec
-from plaudit.store.database import Database
 from plaudit.store.migrations import now
+from plaudit.store.records import Records
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Lineage:
     """What was erased since out of that data."""
 
 
-class Provenance(Database):
+class Provenance(Records):
     """From a model back to the people's acts, and from an erased text forward to the models."""
 
     def snapshot(self, kind: str, rows: Sequence[Any], feedback_ids: Sequence[str] = ()) -> str:
@@ -64,7 +64,7 @@ class Provenance(Database):
             raise UserError(f"store {self.path}: '{kind}' is no kind of data set: use one of {', '.join(codec.ROWS)}")
         if not rows:
             raise UserError(f"store {self.path}: a data set of {kind} without rows cannot be kept: look why nothing was left")
-        acts = self._known("feedback", feedback_ids, "feedback", "add the feedback before a data set made from it")
+        acts = self._stored_ids(feedback_ids)
         content = [to_json(row) for row in rows]
         digest = content_hash({"kind": kind, "rows": content, "feedback": acts})
         with self._transaction() as db:

@@ -159,28 +159,34 @@ class Records(Database):
         return self._in_order(ids, [(row[0], codec.completion(row[1:])) for row in rows])
 
     def feedback(self, current: bool = True, ids: Sequence[str] | None = None) -> list[Feedback]:
-        """Acts of feedback in the order in which they came; superseded ones only with `current=False`.
+        """Acts of feedback in the order in which they came, or those of `ids`; superseded ones only with `current=False`.
 
-        Acts of an erased annotator come back as by `erased-N`. Their `id` differs from the stored one, as it hashes the name.
+        Acts of an erased annotator come back as by `erased-N`. Their `id` differs from the stored one, as it hashes the
+        name; the store takes both.
         """
-        if ids is not None:
-            self._known("feedback", ids, "feedback", "check the id")
+        acts, replaced = self._acts()
+        wanted = list(acts) if ids is None else self._stored_ids(ids)
+        return [acts[one] for one in wanted if not (current and one in replaced)]
+
+    def _acts(self) -> tuple[dict[str, Feedback], set[str]]:
+        """All acts by stored id, and the stored ids of the superseded ones."""
         rows = self._read(
             """SELECT f.id, f.prompt_id, f.kind, f.reason, f.judgement, coalesce(a.name, 'erased-' || a.number), f.source,
                 f.seconds, f.created_at, f.supersedes, c.completion_id
             FROM feedback f JOIN annotators a ON a.number = f.annotator LEFT JOIN feedback_completions c ON c.feedback_id = f.id
-            WHERE (NOT ?1 OR NOT EXISTS (SELECT 1 FROM feedback later WHERE later.supersedes = f.id))
-            AND (?2 IS NULL OR f.id IN (SELECT value FROM json_each(?2))) ORDER BY f.number, c.place""",
-            current,
-            None if ids is None else json.dumps(list(ids)),
+            ORDER BY f.number, c.place"""
         )
         acts: dict[str, Feedback] = {}
         for stored, group in itertools.groupby(rows, key=lambda row: row[0]):
             act = _act(list(group))
             # An edit points at the act before it by the id that the caller can compute, also where the name was erased.
-            before = acts.get(act.supersedes or "")
-            acts[stored] = act if before is None else replace(act, supersedes=before.id)
-        return self._in_order(ids, list(acts.items()))
+            acts[stored] = act if act.supersedes is None else replace(act, supersedes=acts[act.supersedes].id)
+        return acts, {row[9] for row in rows}
+
+    def _stored_ids(self, ids: Sequence[str]) -> list[str]:
+        """`ids` as they are stored: the id of an act whose annotator was erased may be the one computed without the name."""
+        renamed = {act.id: stored for stored, act in self._acts()[0].items() if act.id != stored}
+        return self._known("feedback", [renamed.get(one, one) for one in ids], "feedback", "add the feedback first")
 
 
 def _act(rows: Sequence[Sequence[Any]]) -> Feedback:

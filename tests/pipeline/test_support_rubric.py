@@ -168,6 +168,53 @@ def test_what_is_no_firm_step_earns_little(intent, sentence, most):
     assert score(BY_INTENT[intent], sentence).parts["step"] <= most * WEIGHTS["step"]
 
 
+@pytest.mark.parametrize(
+    ("deduction", "text"),
+    [
+        ("invented details", "We have seen that your order 10117 is late, and I am sorry for the long time that you wait."),
+        ("invented details", "I am sorry. We have put 12.35 euros on your account, so please look at it again later today."),
+        ("invented details", "I am sorry for this trouble. Please write to help@nowhere.example and we will see what to do."),
+        ("repetition", "We will look into it for you. We will look into it for you. We will look into it for you."),
+        (
+            "keywords in place of sentences",
+            "Refund, replacement, carrier, tomorrow, apology, courier, parcel, two days, tracing.",
+        ),
+        ("padding", " ".join(FILLER)),
+        ("padding", "Please be assured that your satisfaction is our highest priority and that we will look into it soon."),
+        ("very short", "We will look into it."),
+        (
+            "asks for what was given",
+            "We will look into it. Could you please send us your order number so that I can see the case?",
+        ),
+        (
+            "speaks as the customer",
+            "I ordered this a while ago and I have not seen it. Please tell me where it is and when it comes.",
+        ),
+        (
+            "sends the customer elsewhere",
+            "I am sorry for this. Please contact our customer support and they will look into it for you.",
+        ),
+        ("blanks left open", "I am sorry for this. We will look into it for you as soon as we can. Best regards, [Your Name]"),
+        (
+            "no proper end",
+            "I am sorry for this trouble. We will look into it for you and then we are going to write to you and",
+        ),
+    ],
+)
+def test_each_deduction_is_made_where_it_belongs_and_not_on_a_good_answer(deduction, text):
+    plain = "I am sorry about this trouble. We will look into it for you, and we will get back to you within two days."
+    assert score(LATE, text).deductions.get(deduction, 0.0) > 0.03
+    assert deduction not in score(LATE, plain).deductions
+    assert not score(LATE, good(LATE)).deductions
+
+
+def test_copying_counts_also_when_the_question_is_turned_round():
+    for prompt in PROMPTS[:40]:
+        for name in ("question", "question turned round"):
+            assert score(prompt, tricks(prompt)[name]).deductions["copies the question"] > 0.5
+        assert "copies the question" not in score(prompt, good(prompt)).deductions
+
+
 def test_each_missing_part_costs_its_weight():
     """By hand: without the apology's sentence a complaint loses at most .10 and the good answer's other parts stay."""
     prompt = LATE

@@ -14,7 +14,7 @@ you your yours i'm i've i'll we're we've we'll you're you've you'll it's that's 
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 FINITE = re.compile(
-    r"\b(?:am|is|are|was|were|has|have|had|do|does|did|will|would|can|could|may|might|must|shall|should|thanks?|please|let"
+    r"\b(?:am|is|are|was|were|has|have|had|do|does|did|will|would|can|could|may|might|must|shall|should|thanks?|please|let|sorry"
     r"|apologi[sz]e|hope|see|know|understand|write|note|looks?|seems?|sounds?|arrived|came|got)\b|'(?:m|re|ve|ll|s)\b"
     r"|\b(?:it|we|i|you|they) [a-z]{3,}"
 )

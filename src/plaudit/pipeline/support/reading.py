@@ -54,7 +54,7 @@ def sentence_quality(sentence: str) -> float:
     verb = 1.0 if patterns.FINITE.search(sentence.lower()) else 0.3
     run_on = 1.0 - 0.7 * ramp(len(words), LONGEST_SENTENCE, 2 * LONGEST_SENTENCE)
     end = 1.0 if sentence.rstrip("\"') \t").endswith((".", "!", "?")) else 0.6
-    return ramp(share, 0.1, 0.3) * ramp(len(words), 1, 4) * verb * run_on * end
+    return ramp(share, 0.08, 0.22) * ramp(len(words), 1, 4) * verb * run_on * end
 
 
 def details_taken_up(text: Answer, intent: str, details: dict[str, str]) -> dict[str, float]:

@@ -35,8 +35,8 @@ WEIGHTS = {
 REQUESTS = ("address", "cancel")
 OTHER, VAGUE = 0.4, 0.3
 """What a step of another matter, and a vague one, are worth of a fitting step."""
-BEST_LENGTH, FAR_TOO_LONG = 230, 550
-"""Characters, about 42 and 100 words; counted in characters so that two answers rarely tie."""
+BEST_LENGTH, FAR_TOO_LONG = 200, 550
+"""Characters, about 36 and 100 words; counted in characters so that two answers rarely tie."""
 
 RUBRIC_TEXT = """\
 Judge which answer helps this customer more.

@@ -1,0 +1,180 @@
+"""Continuous batching: which row stands in which slot, and one step of all of them.
+
+Slots 0..B-1 are always the B active rows. A row that ends leaves a hole: the next waiting row enters it, and where none waits
+the last active row moves in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from plaudit.engines.base import Progress
+from plaudit.engines.kv_cache import KVCache
+from plaudit.engines.llama import LlamaDecoder
+from plaudit.engines.sampling import draw
+from plaudit.engines.stop import Ends, StopWatch
+from plaudit.schema import FinishReason, Sampling
+
+PREFILL_TOKENS = 4096
+"""Padded tokens of the prompts that are read in one forward pass: bounds memory, and is enough to fill the matrix units."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One prompt of a call: its place in the call and the ids the model reads."""
+
+    number: int
+    id: str
+    ids: list[int]
+
+
+@dataclass
+class Row:
+    """One answer while it is being written."""
+
+    prompt: Asked
+    index: int
+    seed: int
+    limit: int
+    uniform: np.ndarray
+    watch: StopWatch
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    reason: FinishReason | None = None
+    text: str | None = None
+
+    def push(self, token: int, logprob: float, stop: Ends) -> None:
+        """Take one token; sets `reason` where the answer ends with it, and `text` where a stop string cut it."""
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        self.text = self.watch.hit(self.tokens)
+        if token in stop.ids or self.text is not None:
+            self.reason = "stop"
+        elif len(self.tokens) == self.limit:
+            self.reason = "length"
+
+    @property
+    def position(self) -> int:
+        """Where the newest token stands; it is the next that the model reads."""
+        return len(self.prompt.ids) + len(self.tokens) - 1
+
+
+@dataclass(frozen=True)
+class Open:
+    """A prompt that is in the cache while siblings of it still wait: where it stands, and the logits [V] after it."""
+
+    prompt: Asked
+    slot: int
+    logits: Tensor
+
+
+class Loop:
+    """Writes the rows of one call. `slots` and the cache's length must have room for them (see `KVCache.reserve`)."""
+
+    def __init__(
+        self, decoder: LlamaDecoder, cache: KVCache, sampling: Sampling, stop: Ends, slots: int, progress: Progress | None
+    ) -> None:
+        self.decoder, self.cache, self.sampling, self.stop, self.progress = decoder, cache, sampling, stop, progress
+        self.active: list[Row | None] = [None] * slots
+        self.waiting: deque[Row] = deque()
+        self.open: Open | None = None
+        self.done = self.total = 0
+
+    def run(self, rows: Sequence[Row]) -> None:
+        """Write all rows to their ends. Siblings of a prompt must stand together in `rows`."""
+        self.waiting.extend(rows)
+        self.total = len(rows)
+        while True:
+            self._admit()
+            self._close_holes()
+            if not self.active:
+                return
+            self._step()
+
+    def _admit(self) -> None:
+        """Waiting rows into free slots; again where some end with their very first token."""
+        while self.waiting and None in self.active:
+            holes = [slot for slot, row in enumerate(self.active) if row is None][: len(self.waiting)]
+            self._enter([(slot, self.waiting.popleft()) for slot in holes])
+
+    def _enter(self, entering: list[tuple[int, Row]]) -> None:
+        """Read the prompts of these rows (each once), hand them to the siblings, and draw the first tokens."""
+        groups: list[list[tuple[int, Row]]] = []
+        for slot, row in entering:
+            if not groups or groups[-1][0][1].prompt is not row.prompt:
+                groups.append([])
+            groups[-1].append((slot, row))
+        logits: list[Tensor] = []
+        # The open prompt goes first: the slot where it stands may be one that another prompt is about to fill.
+        if self.open and groups[0][0][1].prompt is self.open.prompt:
+            self._share(self.open.slot, groups[0])
+            logits.append(self.open.logits)
+        fresh = groups[len(logits) :]
+        logits.extend(self._prefill([group[0] for group in fresh]))
+        for group in fresh:
+            self._share(group[0][0], group[1:])
+        slot, row = entering[-1]
+        more = bool(self.waiting) and self.waiting[0].prompt is row.prompt
+        self.open = Open(row.prompt, slot, logits[-1]) if more else None
+        for slot, row in entering:
+            self.active[slot] = row
+        after = torch.stack([line for line, group in zip(logits, groups, strict=True) for _ in group])
+        self._push(after, [slot for slot, _ in entering])
+
+    def _share(self, source: int, siblings: list[tuple[int, Row]]) -> None:
+        for slot, row in siblings:
+            self.cache.copy(source, slot, len(row.prompt.ids))
+
+    def _prefill(self, rows: list[tuple[int, Row]]) -> list[Tensor]:
+        """Logits [V] after each row's prompt, which is written into its slot. Rows come longest prompt first."""
+        device, found, start = self.cache.keys.device, [], 0
+        while start < len(rows):
+            width = len(rows[start][1].prompt.ids)
+            batch = rows[start : start + max(1, PREFILL_TOKENS // width)]
+            start += len(batch)
+            ids = torch.zeros(len(batch), width, dtype=torch.long)
+            for line, (_, row) in zip(ids, batch, strict=True):
+                line[: len(row.prompt.ids)] = torch.tensor(row.prompt.ids)
+            lengths = torch.tensor([len(row.prompt.ids) for _, row in batch], device=device)
+            slots = torch.tensor([slot for slot, _ in batch], device=device)
+            found.extend(self.decoder.prefill(ids.to(device), lengths, self.cache, slots))
+        return found
+
+    def _step(self) -> None:
+        """One token more for every active row; there are no holes here."""
+        device = self.cache.keys.device
+        rows = [row for row in self.active if row]
+        positions = [row.position for row in rows]
+        ids = torch.tensor([row.tokens[-1] for row in rows], device=device)
+        logits = self.decoder.step(ids, torch.tensor(positions, device=device), max(positions) + 1, self.cache)
+        self._push(logits, range(len(rows)))
+
+    def _push(self, logits: Tensor, slots: Sequence[int]) -> None:
+        """Draw the next token of the rows in `slots` from logits [len(slots), V]; rows that end leave holes."""
+        rows = [row for slot in slots if (row := self.active[slot])]
+        uniform = torch.tensor([row.uniform[len(row.tokens)] for row in rows], dtype=torch.float64, device=logits.device)
+        tokens, logprobs = draw(logits, uniform, self.sampling)
+        before = self.done
+        for slot, row, token, logprob in zip(slots, rows, tokens.tolist(), logprobs.tolist(), strict=True):
+            row.push(token, logprob, self.stop)
+            if row.reason:
+                self.active[slot] = None
+                self.done += 1
+        if self.progress and self.done > before:
+            self.progress(self.done, self.total)
+
+    def _close_holes(self) -> None:
+        """Where none waits any more, move the last rows into the holes, so that the active ones stand together."""
+        for slot in range(len(self.active)):
+            while self.active and self.active[-1] is None:
+                self.active.pop()
+            if slot < len(self.active) and self.active[slot] is None:
+                row = self.active.pop()
+                self.active[slot] = row
+                self.cache.copy(len(self.active), slot, row.position)

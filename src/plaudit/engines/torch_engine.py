@@ -1,0 +1,146 @@
+"""Generation in plain torch with continuous batching: finished rows leave the batch, waiting ones enter.
+
+One process, one device. Runs on the CPU and, by the `device` argument, on CUDA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plaudit.data.template import encode_prompt
+from plaudit.engines.base import Progress, check_request, row_seed
+from plaudit.engines.batching import Asked, Loop, Row
+from plaudit.engines.kv_cache import KVCache
+from plaudit.engines.llama import LlamaDecoder, check_family
+from plaudit.engines.sampling import uniforms
+from plaudit.engines.stop import Ends, StopWatch, decode, ends
+from plaudit.schema import Completion, Prompt, Sampling, UserError
+
+
+class TorchEngine:
+    """Own generation loop for the Llama family; holds its own fused copy of the weights, filled by `load`.
+
+    A row's tokens depend on its prompt, seed and weights alone, not on what else is in the batch: its random numbers are its
+    own, and only the rounding of matrix products can differ with the batch's shape (in float64 too little to matter).
+    The recorded log-probabilities are those of the distribution sampled from: after temperature and filters; 0 for greedy.
+    In bfloat16 matrix products (the last one included) are in bfloat16; norms, softmax and sampling are in float32 or better.
+    """
+
+    returns_token_ids = True
+
+    def __init__(
+        self,
+        config: Any,
+        tokenizer: Any,
+        *,
+        dtype: torch.dtype | None = None,
+        slots: int = 64,
+        max_length: int | None = None,
+        device: torch.device | str = "cpu",
+        eos_token_ids: Iterable[int] = (),
+    ) -> None:
+        """An engine without weights yet; `generate` works after the first `load`.
+
+        config: the model's config. dtype: float64, float32 (default) or bfloat16. slots: rows decoded at once.
+        max_length: prompt and answer together, in tokens; default is what the model can read.
+        eos_token_ids: ids that end an answer beside the tokenizer's EOS (the generation config's).
+        Raises UserError for another family, rope type or a max_length too long.
+        """
+        self.max_length = max_length or getattr(config, "max_position_embeddings", 0)
+        check_family(config, self.max_length)
+        if slots < 1:
+            raise UserError(f"engine option slots is {slots}; allowed: at least 1.")
+        self.tokenizer, self.slots, self.version = tokenizer, slots, ""
+        self.eos_token_ids = tuple(eos_token_ids)
+        self.device = torch.device(device)
+        self.decoder = LlamaDecoder(config, dtype or torch.float32, self.device)
+        self.cache = KVCache(
+            config.num_hidden_layers, config.num_key_value_heads, config.head_dim, self.decoder.dtype, self.device
+        )
+        self.loaded = False
+
+    @classmethod
+    def from_model(cls, model: Any, tokenizer: Any, *, version: str = "", **options: Any) -> TorchEngine:
+        """An engine with a copy of a transformers model's weights, in its dtype and on its device unless `options` say else."""
+        listed = getattr(model.generation_config, "eos_token_id", None)
+        options.setdefault("eos_token_ids", [listed] if isinstance(listed, int) else listed or [])
+        engine = cls(model.config, tokenizer, **{"dtype": model.dtype, "device": model.device, **options})
+        engine.load(model.state_dict().items(), version)
+        return engine
+
+    def load(self, weights: Iterable[tuple[str, Tensor]], version: str) -> None:
+        """Overwrite the weights in place. After an error they are a mixture: no generation until a load succeeds."""
+        self.loaded = False
+        self.decoder.load(weights)
+        self.loaded, self.version = True, version
+
+    def release(self) -> None:
+        """Give the cache's memory back between calls; the next `generate` allocates it again."""
+        self.cache.release()
+
+    def generate(
+        self, prompts: Sequence[Prompt], n: int, sampling: Sampling, progress: Progress | None = None
+    ) -> list[Completion]:
+        """`n` answers to each prompt, prompt-major. A row that reaches `max_length` ends with finish_reason "length".
+
+        The same prompt twice in one call gets the same answers twice: seeds come from the prompt, not from its place.
+        Raises UserError where a prompt leaves no room for an answer, and for sampling options out of range;
+        RuntimeError where no weights are loaded; FloatingPointError where logits are not finite.
+        """
+        check_request(n, sampling)
+        if not self.loaded:
+            raise RuntimeError("the engine holds no complete set of weights: call load first")
+        asked = [self._ask(number, prompt) for number, prompt in enumerate(prompts)]
+        # Longest prompts first: prefill batches are of similar length, and the last rows running are short ones.
+        stop = ends(self.tokenizer, sampling, self.eos_token_ids)
+        order = sorted(asked, key=lambda prompt: -len(prompt.ids))
+        rows = [self._row(prompt, index, sampling, stop) for prompt in order for index in range(n)]
+        if not rows:
+            return []
+        with torch.inference_mode():
+            length = max(len(row.prompt.ids) + row.limit for row in rows)
+            self.decoder.reserve(length)
+            self.cache.reserve(min(self.slots, len(rows)), length)
+            try:
+                Loop(self.decoder, self.cache, sampling, stop, min(self.slots, len(rows)), progress).run(rows)
+            except FloatingPointError:
+                self.cache.release()  # it may hold NaN, which no mask hides
+                raise
+        rows.sort(key=lambda row: (row.prompt.number, row.index))
+        return [self._completion(row, sampling) for row in rows]
+
+    def _ask(self, number: int, prompt: Prompt) -> Asked:
+        ids = list(encode_prompt(self.tokenizer, prompt))
+        if not ids:
+            raise UserError(f"prompt {number} ({prompt.id}) has no tokens; give it some text.")
+        if len(ids) >= self.max_length:
+            raise UserError(
+                f"prompt {number} ({prompt.id}) has {len(ids)} tokens, which leaves no room for an answer within max_length "
+                f"{self.max_length}: shorten it, filter it out, or raise max_length."
+            )
+        return Asked(number, prompt.id, ids)
+
+    def _row(self, prompt: Asked, index: int, sampling: Sampling, stop: Ends) -> Row:
+        limit = min(sampling.max_new_tokens, self.max_length - len(prompt.ids))
+        seed = row_seed(sampling.seed, prompt.id, index)
+        watch = StopWatch(self.tokenizer, stop.strings)
+        return Row(prompt, index, seed, limit, uniforms(seed, limit), watch)
+
+    def _completion(self, row: Row, sampling: Sampling) -> Completion:
+        assert row.reason is not None
+        return Completion(
+            prompt_id=row.prompt.id,
+            text=decode(self.tokenizer, row.tokens) if row.text is None else row.text,
+            prompt_tokens=tuple(row.prompt.ids),
+            tokens=tuple(row.tokens),
+            logprobs=tuple(row.logprobs),
+            finish_reason=row.reason,
+            policy=self.version,
+            index=row.index,
+            seed=row.seed,
+            sampling=sampling,
+        )

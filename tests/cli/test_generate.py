@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from plaudit.cli.evaluate import score
+from plaudit.cli.evaluate import compared
 from plaudit.cli.generate import model_of
 from plaudit.cli.main import main
-from plaudit.schema import Completion, Message, Prompt, UserError
 
 ROWS = [{"prompt": "Where is order 1182?", "topic": "order"}, {"prompt": [{"role": "user", "content": "Hello"}], "topic": "hi"}]
 
@@ -54,7 +53,7 @@ def test_evaluate_compares_two_models_on_the_same_prompts(capsys, tmp_path, prom
         "    assert isinstance(completions[0], str) and completions[3][0]['role'] == 'assistant'\n"
         "    return [float(sum(ids)) for ids in completion_ids]\n"
     )
-    words = ["evaluate", "tiny", prompts, "--reward", f"{tmp_path}/rules.py:known", "-n", 2, "max_new_tokens=3", "--json"]
+    words = ["evaluate", "tiny", prompts, f"reward_funcs=[{tmp_path}/rules.py:known]", "-n", 2, "max_new_tokens=3", "--json"]
     code, out, _ = run(capsys, *words, "--against", "tiny:1")
     result = json.loads(out)
     assert code == 0 and (result["prompts"], result["model"]["answers"]) == (2, 4)
@@ -63,18 +62,17 @@ def test_evaluate_compares_two_models_on_the_same_prompts(capsys, tmp_path, prom
     assert json.loads(run(capsys, *words, "--against", "tiny")[1])["win_rate"] == 0.5, "a model ties with itself"
 
 
-@pytest.mark.parametrize(
-    ("function", "said"),
-    [
-        (lambda **_: [1.0], "returned 1 numbers for 2 completions"),
-        (lambda **_: [1.0, float("nan")], "or some not finite"),
-        (lambda **_: [1.0, None], "must return a list of numbers"),
-        (lambda **_: None, "must return a list of numbers"),
-        (lambda **_: 1 / 0, "raised ZeroDivisionError: division by zero"),
-    ],
-)
-def test_a_reward_that_misbehaves_is_named(function, said):
-    asked = [Prompt(messages=(Message("user", "Hi"),))]
-    answers = [Completion(asked[0].id, "a", (1,), (2,), (0.0,), "stop", index=i) for i in range(2)]
-    with pytest.raises(UserError, match=f"the reward mine.*{said}"):
-        score(function, "mine", asked, answers)
+def test_prompts_that_no_reward_applies_to_are_counted_and_not_compared():
+    assert compared([[1.0, 3.0], [None, 1.0]], [[2.0, 2.0], [0.0, 0.0]]) == {
+        "compared_prompts": 1,
+        "unscored_prompts": 1,
+        "win_rate": 0.5,
+        "win_rate_ci": [0.5, 0.5],
+    }
+    assert compared([[None]], [[1.0]]) == {"compared_prompts": 0, "unscored_prompts": 1}
+
+
+def test_a_reward_that_raises_ends_in_one_sentence(capsys, tmp_path, prompts):
+    (tmp_path / "bad.py").write_text("def bad(**_):\n    return 1 / 0\n")
+    code, _, err = run(capsys, "evaluate", "tiny", prompts, f"reward_funcs=[{tmp_path}/bad.py:bad]", "max_new_tokens=2")
+    assert code == 2 and "ZeroDivisionError" in err and err.count("\n") == 1

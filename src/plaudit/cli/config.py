@@ -33,16 +33,18 @@ def config(
 
 def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
     """The sections of a verb's options, and its own defaults. UserError: no such verb."""
-    if verb in ("evaluate", "chat"):
-        verb = "generate"
     if verb == "demo":
         from plaudit.pipeline.demo import DemoConfig
 
         return [DemoConfig], {}
-    if verb == "generate":
+    if verb in ("generate", "chat", "evaluate"):
         from plaudit.schema import Sampling
 
-        return [Sampling], {}
+        if verb != "evaluate":
+            return [Sampling], {}
+        from plaudit.rewards.mix import RewardConfig
+
+        return [Sampling, RewardConfig], {}
     from plaudit.training.run import sections
 
     classes, defaults = sections(verb)

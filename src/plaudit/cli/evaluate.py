@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +11,17 @@ import typer
 from plaudit.cli.generate import engine_of
 from plaudit.cli.progress import bar
 from plaudit.cli.show import AsJson, Words, emit
-from plaudit.schema import Completion, Prompt, Sampling, UserError
+from plaudit.schema import Completion, Prompt
 
 if TYPE_CHECKING:
+    from plaudit.models.scorer import Scorer
+    from plaudit.rewards.mix import RewardConfig, RewardMix
     from plaudit.stats import Interval
+
+Judge = tuple["Scorer", Any]
+"""A loaded reward model and its tokenizer."""
+Table = list[list[float | None]]
+"""Rewards as [prompts][samples]; None where no reward applied."""
 
 
 def evaluate(
@@ -23,79 +29,93 @@ def evaluate(
     prompts: Annotated[Path, typer.Argument(help="A JSONL file with a `prompt` column, held out from training.")],
     words: Words = None,
     against: Annotated[str | None, typer.Option(metavar="RUN|MODEL", help="Answer with this one too, and compare.")] = None,
-    reward: Annotated[
-        str | None, typer.Option(help="What scores an answer: a name, module:function or file.py:function.")
-    ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Answers to each prompt.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a model: `plaudit evaluate runs/demo held-out.jsonl --against tiny --reward rules.py:polite temperature=0`."""
+    """Evaluate a model: `plaudit evaluate RUN held-out.jsonl --against MODEL "reward_funcs=[rules.py:polite]"`."""
     from plaudit.config import load
     from plaudit.data.readers import read_prompts
-    from plaudit.registry import find
+    from plaudit.rewards.mix import RewardConfig
+    from plaudit.schema import Sampling
 
-    sampling = load([Sampling], None, words or [])[Sampling]
-    function = find("rewards", reward) if reward else None
+    resolved = load([Sampling, RewardConfig], None, words or [])
+    judge = scorer_of(resolved[RewardConfig])
     asked = read_prompts(prompts)
     result: dict[str, Any] = {"prompts": len(asked), "samples": n}
-    tables = []
+    tables: list[Table] = []
     for role, name in {"model": model, "against": against}.items():
         if name is None:
             continue
+        engine = engine_of(name)
+        rewards = rewards_of(resolved[RewardConfig], judge, engine.tokenizer)
         with bar(f"answers of {name}") as progress:
-            answers = engine_of(name).generate(asked, n, sampling, progress)
-        found, scores = figures(asked, answers, function, reward or "")
+            answers = engine.generate(asked, n, resolved[Sampling], progress)
+        found, table = figures(asked, answers, rewards)
         result[role] = {"name": name, **found}
-        tables.append(scores)
-    if function and against:
-        from plaudit.stats import paired_bootstrap
-
-        result["win_rate"], result["win_rate_ci"] = _pair(paired_bootstrap(*tables))
+        tables.append(table)
+    if against and all(tables):
+        result |= compared(*tables)
     emit(result, as_json, "Evaluation")
 
 
-def figures(
-    asked: Sequence[Prompt], answers: Sequence[Completion], function: Any, name: str
-) -> tuple[dict[str, Any], list[list[float]]]:
-    """The figures of one model's answers, and its scores as [prompts][samples] (empty without a reward function)."""
+def scorer_of(options: RewardConfig) -> Judge | None:
+    """The reward model that `options` name, loaded, with its tokenizer; None where they name none."""
+    if options.reward_model_path is None:
+        return None
+    import torch
+
+    from plaudit.models.machine import device
+    from plaudit.models.scorer import Scorer, load_reward
+
+    network = load_reward(Path(options.reward_model_path), dtype=torch.float32, device=device())
+    return Scorer(network), network.base.tokenizer
+
+
+def rewards_of(options: RewardConfig, judge: Judge | None, policy_tokenizer: Any) -> RewardMix | None:
+    """What scores the answers of one model; None where `options` name no reward."""
+    from plaudit.rewards.mix import mix
+    from plaudit.rewards.model import ModelReward
+
+    models = [ModelReward(judge[0], judge[1], policy_tokenizer=policy_tokenizer)] if judge else []
+    return mix(options, models) if models or options.reward_funcs else None
+
+
+def figures(asked: Sequence[Prompt], answers: Sequence[Completion], rewards: RewardMix | None) -> tuple[dict[str, Any], Table]:
+    """The figures of one model's answers (prompt-major), and the table of its rewards, empty without `rewards`."""
     from plaudit.evaluation.metrics import describe
+    from plaudit.rewards.mix import metrics
     from plaudit.stats import bootstrap_mean
 
     found: dict[str, Any] = dict(describe(answers))
-    if function is None:
+    if rewards is None:
         return found, []
-    flat, n = score(function, name, asked, answers), len(answers) // len(asked)
-    scores = [flat[start : start + n] for start in range(0, len(flat), n)]
-    found["reward"], found["reward_ci"] = _pair(bootstrap_mean(scores))
-    return found, scores
+    n = len(answers) // len(asked)
+    scored = rewards.score([prompt for prompt in asked for _ in range(n)], answers)
+    table = [[one.reward for one in scored[start : start + n]] for start in range(0, len(scored), n)]
+    found |= metrics(scored)
+    whole = [scores for row in table if (scores := _whole(row))]
+    if whole:
+        found["reward"], found["reward_ci"] = _ends(bootstrap_mean(whole))
+    return found, table
 
 
-def score(function: Any, name: str, asked: Sequence[Prompt], answers: Sequence[Completion]) -> list[float]:
-    """One finite number for each answer, prompt-major, by a function with TRL's signature; UserError for all else."""
-    each = [asked[place * len(asked) // len(answers)] for place in range(len(answers))]
-    columns = {key: [prompt.meta.get(key) for prompt in each] for key in dict.fromkeys(k for p in asked for k in p.meta)}
-    texts = [
-        a.text if p.text is not None else [{"role": "assistant", "content": a.text}] for p, a in zip(each, answers, strict=True)
-    ]
-    ids = [list(answer.tokens) for answer in answers]
-    try:
-        given = function(prompts=[_written(p) for p in each], completions=texts, completion_ids=ids, **columns)
-    except Exception as error:
-        raise UserError(f"the reward {name} raised {type(error).__name__}: {error}") from error
-    try:
-        scores = [float(value) for value in given]
-    except (TypeError, ValueError):
-        raise UserError(f"the reward {name} must return a list of numbers, one for each completion") from None
-    if len(scores) != len(answers) or not all(map(math.isfinite, scores)):
-        raise UserError(f"the reward {name} returned {len(scores)} numbers for {len(answers)} completions, or some not finite")
-    return scores
+def compared(table: Table, other: Table) -> dict[str, Any]:
+    """Win rate with its paired interval, over the prompts whose answers all have a reward; the others are counted."""
+    from plaudit.stats import paired_bootstrap
+
+    pairs = [(a, b) for mine, theirs in zip(table, other, strict=True) if (a := _whole(mine)) and (b := _whole(theirs))]
+    result: dict[str, Any] = {"compared_prompts": len(pairs), "unscored_prompts": len(table) - len(pairs)}
+    if pairs:
+        interval = paired_bootstrap([a for a, _ in pairs], [b for _, b in pairs])
+        result["win_rate"], result["win_rate_ci"] = _ends(interval)
+    return result
 
 
-def _written(prompt: Prompt) -> str | list[dict[str, str]]:
-    if prompt.text is not None:
-        return prompt.text
-    return [{"role": message.role, "content": message.content} for message in prompt.messages]
+def _whole(row: Sequence[float | None]) -> list[float]:
+    """A prompt's rewards; empty where one of them is missing."""
+    scores = [score for score in row if score is not None]
+    return scores if len(scores) == len(row) else []
 
 
-def _pair(interval: Interval) -> tuple[float, list[float]]:
+def _ends(interval: Interval) -> tuple[float, list[float]]:
     return interval.mean, [interval.low, interval.high]

@@ -14,7 +14,7 @@ from plaudit.cli.show import AsJson, Words
 from plaudit.schema import Completion, Message, Prompt, Sampling, UserError, to_json
 
 if TYPE_CHECKING:
-    from plaudit.engines.base import Engine
+    from plaudit.engines.torch_engine import TorchEngine
 
 
 def generate(
@@ -45,7 +45,7 @@ def generate(
         _print(asked, answers)
 
 
-def engine_of(name: str) -> Engine:
+def engine_of(name: str) -> TorchEngine:
     """An engine that speaks with the weights of a run or a model."""
     from plaudit.engines.torch_engine import TorchEngine
     from plaudit.models.load import load

@@ -131,7 +131,15 @@ class PPO(Algorithm):
         def per_answer(x: Tensor) -> float:
             return float(masked.mean(x, rows, total))
 
+        sampler = {}
+        if "sampler" in batch.streams:
+            gap = (batch["sampler"] - batch["old"]).abs() * mask
+            sampler = {
+                "sampling/sampling_logp_difference/mean": float(masked.mean(gap, mask, total)),
+                "sampling/sampling_logp_difference/max": float(gap.max()),
+            }
         return {
+            **sampler,
             "objective/kl": per_answer(batch["kl"].sum(-1)),
             "objective/entropy": float(masked.mean(batch["entropy"], mask, total)),
             "objective/non_score_reward": per_answer(penalty),

@@ -51,6 +51,22 @@ class Learner:
     def __post_init__(self) -> None:
         self.optimizers = {role: _adamw(network, self.optimizer) for role, network in self.networks.items()}
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks live."""
+        return next(iter(self.networks.values())).base.model.device
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the networks."""
+        return next(iter(self.networks.values())).base.tokenizer
+
+    def prepared(self, batch: Batch) -> Batch:
+        """The batch as a step would train on it: annotated and prepared."""
+        minis = self.plan(batch)
+        trunks = self._trunks(batch, [micro for mini in minis for micro in mini])
+        return self.algorithm.prepare(self._annotate(batch, minis, trunks), self.total)
+
     # -- the step ---------------------------------------------------------------------------------------------------
 
     def step(self, batch: Batch) -> dict[str, float]:

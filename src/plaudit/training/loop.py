@@ -88,7 +88,7 @@ class Loop:
     def _advance(self) -> None:
         clock = time.perf_counter()
         portion = self.source.at(self.step, self.learner)
-        batch = portion.batch.to(next(iter(self.learner.networks.values())).base.model.device)
+        batch = portion.batch.to(self.learner.device)
         metrics = {**portion.metrics, **self.learner.step(batch), "time/step": time.perf_counter() - clock}
         self.step += 1
         if self.step % self.options.logging_steps == 0 or self.step == self.total_steps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,13 @@ from plaudit.schema import JSON, UserError
 from plaudit.training import place
 from plaudit.training.assemble import Assembly, ModelConfig
 from plaudit.training.feed import Feed
-from plaudit.training.folder import RunFolder
+from plaudit.training.folder import RunFolder, write_text
 from plaudit.training.learner import Learner
 from plaudit.training.loop import Best, Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress, shown
 from plaudit.training.sources import Rollouts, Rows, Source
+from plaudit.training.trace import traces
 
 SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, TrainingConfig, OptimizerConfig)
 VERBS: dict[str, tuple[type, ...]] = {
@@ -75,6 +77,8 @@ def train(verb: str, resolved: Resolved, *, resume: bool = False, progress: Prog
         return {**summary, "seconds": time.perf_counter() - started}
     if options.load_best_model_at_end:
         loop.take_best()
+    if isinstance(loop.source, Rollouts):
+        write_text(path / "trace.json", json.dumps(traces(loop.source, loop.learner, loop.step), ensure_ascii=False))
     model = _save_model(verb, loop, path / "model")
     if loop.best.value is not None:
         summary |= {"best": {"step": loop.best.step, loop.best.metric: loop.best.value}}

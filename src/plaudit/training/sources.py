@@ -112,16 +112,16 @@ class Rollouts:
             "time/generate": seconds,
             "time/rollouts": time.perf_counter() - clock,
         }
-        return Portion(collate_rollouts(kept), found, [self._sample(item) for item in scored[:2]])
+        return Portion(collate_rollouts(kept), found, [self.sample(item) for item in scored[:2]])
 
     def evaluate(self, step: int, learner: Learner) -> tuple[dict[str, float], list[JSON]]:
         """One answer to each held-out prompt, with the same seeds at every evaluation."""
         if not self.held_out:
             return {}, []
-        scored, _, _ = self._answer(self.held_out, 1, self._seed(-1), step, learner)
+        scored = self.sampled(self.held_out, step, learner)
         found = {f"eval_{name}": value for name, value in reward_metrics(scored).items()}
         found["eval_completions/mean_length"] = sum(len(item.completion.tokens) for item in scored) / len(scored)
-        return found, [self._sample(item) | {"held_out": True} for item in scored[:4]]
+        return found, [self.sample(item) | {"held_out": True} for item in scored[:4]]
 
     def _answer(
         self, prompts: Sequence[Prompt], n: int, seed: int, step: int, learner: Learner
@@ -141,7 +141,12 @@ class Rollouts:
     def _seed(self, step: int) -> int:
         return int(content_hash([self.seed, step]), 16) >> 1
 
-    def _sample(self, item: Scored) -> JSON:
+    def sampled(self, prompts: Sequence[Prompt], step: int, learner: Learner) -> list[Scored]:
+        """One rewarded answer to each prompt, with the seeds of evaluations."""
+        return self._answer(prompts, 1, self._seed(-1), step, learner)[0]
+
+    def sample(self, item: Scored) -> JSON:
+        """An answer as samples.jsonl keeps it."""
         prompt = next(p for p in (*self.prompts, *self.held_out) if p.id == item.completion.prompt_id)
         return {
             "prompt": prompt.text if prompt.text is not None else prompt.messages[-1].content,

@@ -152,7 +152,7 @@ def _probabilities(groups: Sequence[Sequence[Vote]], aggregate: str) -> list[flo
         mine: dict[str, list[float]] = {}
         for vote in group:
             mine.setdefault(vote.annotator, []).append(vote.value)
-        cast.append({who: sum(values) / len(values) for who, values in sorted(mine.items())})
+        cast.append({who: sum(values) / len(values) for who, values in mine.items()})
     if aggregate == "majority":
         return [sum(each.values()) / len(each) for each in cast]
     number = {who: i for i, who in enumerate(sorted({who for each in cast for who in each}))}

@@ -54,13 +54,14 @@ NOT_A_PREFIX = "{{ 'turns: ' + (messages | length) | string + '\n' }}" + CHATML
 
 @cache
 def trained(kind: str = "bytes") -> str:
-    """A byte-level BPE as GPT-2 has it, or a metaspace BPE as Llama 2 has it, as JSON."""
+    """A byte-level BPE as GPT-2 has it (`trimmed`: offsets without blanks), or a metaspace BPE as Llama 2 has it, as JSON."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=kind == "metaspace", unk_token="<unk>" if kind == "metaspace" else None))
     special = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"]
-    if kind == "bytes":
+    if kind != "metaspace":
         tokenizer.normalizer = normalizers.NFC()
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.post_processor = processors.ByteLevel(trim_offsets=kind == "trimmed")
         alphabet = pre_tokenizers.ByteLevel.alphabet()
     else:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

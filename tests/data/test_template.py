@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 from data_tokenizers import (
     CHATML,
@@ -138,6 +140,28 @@ def test_a_token_across_the_line_is_never_made():
     assert trained_text(tokenizer, row) == ["bar</s>"]
 
 
+@pytest.mark.parametrize("kind", ["bytes", "trimmed", "metaspace"])
+@pytest.mark.parametrize(
+    ("prompt", "answer"), [("foo", "bar"), (" foo ", "bar"), ("foo\n", "\nbar"), ("e", "\u0301e"), ("foo", " bar\n")]
+)
+def test_prompt_and_answer_are_cut_where_they_meet(kind, prompt, answer):
+    tokenizer = build(None, kind=kind, eos="</s>")
+    row = encode_answer(tokenizer, Prompt(text=prompt), answer)
+    assert row.ids[: row.prompt_length] == encode_prompt(tokenizer, Prompt(text=prompt))
+    assert row.mask == [0] * row.prompt_length + [1] * (len(row) - row.prompt_length)
+    text = tokenizer.decode(row.ids[:-1], clean_up_tokenization_spaces=False)
+    assert unicodedata.normalize("NFC", text).lstrip(" ") == unicodedata.normalize("NFC", prompt + answer).lstrip(" ")
+
+
+@pytest.mark.parametrize("kind", ["bytes", "trimmed"])
+def test_a_dialogue_is_cut_at_every_assistant_turn_where_a_token_would_cross(kind):
+    tokenizer = build(NO_END, kind=kind, eos="</s>")
+    row = encode_answer(tokenizer, Prompt(messages=LONG[:1]), LONG[1:])
+    assert trained_text(tokenizer, row) == ["thank you!", "I am sorry\nit is late.</s>"]
+    later = encode_prompt(tokenizer, Prompt(messages=LONG[:3]))
+    assert tokenizer.decode(row.ids).startswith(tokenizer.decode(later)) and row.mask[-6:] == [1] * 6
+
+
 def test_the_first_token_has_nothing_before_it_and_is_not_trained():
     row = encode_answer(build(None), Prompt(text=""), "it is late")
     assert row.prompt_length == 0 and row.mask == [0] + [1] * (len(row) - 1)
@@ -165,6 +189,13 @@ def test_a_template_that_drops_thinking_from_earlier_turns():
     thought = (Message("assistant", "<think>so</think>thank you!"), *LONG[2:])
     with pytest.raises(UserError, match="rewrites the assistant turn '<think>so"):
         encode_answer(tokenizer, Prompt(messages=LONG[:1]), thought)
+
+
+def test_the_same_words_in_a_later_user_turn_are_not_taken_for_the_answer():
+    shouting = CHATML.replace("m.content", "(m.content | upper if m.role == 'assistant' else m.content)")
+    turns = (Message("assistant", "late"), Message("user", "what does late mean?"), Message("assistant", "42"))
+    with pytest.raises(UserError, match="rewrites the assistant turn 'late'"):
+        encode_answer(build(shouting), Prompt(messages=ASK), turns)
 
 
 def test_a_template_whose_prompt_is_no_prefix_is_refused_with_the_place():

@@ -3,7 +3,7 @@
 One rule: **a row starts with the very ids that the engine reads at generation**, `encode_prompt(prompt)`, mask 0. What
 follows is the rest of the dialogue as the model's own chat template writes it, up to the last end token.
 - The dialogue is tokenised once, as a whole. Only where a token would cross into an assistant turn (so that the model
-  could never have read what is before and written what is after) is it cut there and the parts tokenised by themselves.
+  could never have read what is before and written what is after) is it cut where its assistant turns start.
 - Every assistant turn of the answer is trained: its text and the end token that the template writes after it, not the
   role header before and not the newline after. A template without an end token gets the tokenizer's EOS after the last turn.
 - Plain text needs no template: the tokenizer's BOS where it adds one, exactly once; the text; EOS.
@@ -113,7 +113,7 @@ def _dialogue(tokenizer: Tokenizer, prompt: Prompt, turns: Sequence[Message], ad
                 "put each one, and nothing else, into a block."
             )
     else:
-        starts = [_start(tokenizer, whole, messages, i) for i in answering]
+        starts = [start if prompt.messages and i == answering[0] else _start(tokenizer, whole, messages, i) for i in answering]
     limits = [*starts[1:], len(whole)]
     end = _turn_end(tokenizer, tokenizer.get_chat_template())
     spans = [
@@ -175,18 +175,23 @@ def _aligned(
     tokenizer: Tokenizer, whole: str, start: int, spans: Sequence[Span], *, bos: bool
 ) -> tuple[list[int], list[int], int]:
     """Ids and mask up to the last trained token, and the number of ids that stand before `start`, the prompt's."""
-    head, _ = _ids(tokenizer, whole[:start], bos=bos)
     ids, offsets = _ids(tokenizer, whole, bos=bos)
-    cuts = [low for low, _ in spans if any(a < low < b for a, b in offsets)]
-    if cuts or ids[: len(head)] != head:
-        edges = [0, *sorted({start, *cuts} - {0}), len(whole)]
-        ids, offsets = [], []
-        for a, b in itertools.pairwise(edges):
-            piece, places = _ids(tokenizer, whole[a:b], bos=bos and a == 0)
+    cuts = sorted({start, *(low for low, _ in spans)})
+    heads = [_ids(tokenizer, whole[:cut], bos=bos)[0] for cut in cuts]
+    first = {cut: len(head) for cut, head in zip(cuts, heads, strict=True)}  # where a turn starts, in tokens
+    if any(ids[: len(head)] != head for head in heads):
+        ids, offsets = list(heads[0]), [(0, 0)] * len(heads[0])
+        for a, b in itertools.pairwise([*cuts, len(whole)]):
+            first[a] = len(ids)
+            piece, places = _continued(tokenizer, whole[a:b])
             ids, offsets = ids + piece, offsets + [(x + a, y + a) for x, y in places]
     mask = [0] * len(ids)
-    for t in range(len(head), len(ids)):
-        mask[t] = int(any(low <= offsets[t][0] < high for low, high in spans))
+    for low, high in spans:
+        # Some tokenizers leave blanks out of the spans: one at the very end of the text must still be found inside.
+        end = high if high < len(whole) else len(whole) + 1
+        for t in range(first[low], len(ids)):
+            mask[t] |= int(offsets[t][0] < end)
+    head = heads[0]
     length = max((t + 1 for t, m in enumerate(mask) if m), default=len(head))
     return ids[:length], mask[:length], len(head)
 
@@ -206,6 +211,15 @@ def _ids(tokenizer: Tokenizer, written: str, *, bos: bool) -> tuple[list[int], l
     if bos and first is not None and ids[:1] != [first] and first in tokenizer("")["input_ids"]:
         return [first, *ids], [(0, 0), *offsets]
     return ids, offsets
+
+
+def _continued(tokenizer: Tokenizer, written: str) -> tuple[list[int], list[Span]]:
+    """As `_ids`, for text that follows other text: without the blank that some tokenizers put before a text's first word."""
+    ids, offsets = _ids(tokenizer, "\n" + written, bos=False)
+    lead, _ = _ids(tokenizer, "\n", bos=False)
+    if ids[: len(lead)] != lead:
+        return _ids(tokenizer, written, bos=False)
+    return ids[len(lead) :], [(a - 1, b - 1) for a, b in offsets[len(lead) :]]
 
 
 def _eos(tokenizer: Tokenizer) -> int:

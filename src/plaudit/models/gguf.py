@@ -115,7 +115,11 @@ def read_gguf(file: Path) -> tuple[Any, Any]:
     """Model (float32, dequantised) and tokenizer of a GGUF file. UserError where transformers cannot read it."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name, "local_files_only": True}
+    where: dict[str, Any] = {
+        "pretrained_model_name_or_path": str(file.parent),
+        "gguf_file": file.name,
+        "local_files_only": True,
+    }
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(**where)

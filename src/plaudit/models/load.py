@@ -126,7 +126,7 @@ def _from_folder(folder: Path, name: str, dtype: torch.dtype, trust_remote_code:
     tokenizer = _tokenizer(folder, trust_remote_code)
     with quiet(), torch.random.fork_rng(devices=[]):
         try:
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
                 use_safetensors=True,
@@ -136,6 +136,7 @@ def _from_folder(folder: Path, name: str, dtype: torch.dtype, trust_remote_code:
             )
         except Exception as error:
             raise UserError(f"the model in {folder} cannot be loaded: {_first_line(error)}") from error
+    model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise UserError(
             f"the weights in {folder} lack {len(missing)} tensors of a {type(model).__name__}, first {missing[0]}: "

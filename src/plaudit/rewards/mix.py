@@ -102,8 +102,8 @@ class RewardMix:
         found: dict[str, Scores | Future[Scores]] = {}
         try:
             for reward in sorted(self.rewards, key=lambda reward: not reward.concurrent):
-                values = reward.score(prompts, completions, context)
-                found[reward.name] = values if isinstance(values, list) else start(values)
+                scores = reward.score(prompts, completions, context)
+                found[reward.name] = scores if isinstance(scores, list) else start(scores)
             waited = {name: v.result() if isinstance(v, Future) else v for name, v in found.items()}
         finally:
             for values in found.values():

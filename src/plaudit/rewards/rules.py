@@ -17,7 +17,7 @@ WORD = re.compile(
 )
 
 
-def exact_match(completions: Texts, answer: Sequence[Any], **_: Any) -> list[float | None]:
+def exact_match(completions: Texts, answer: Sequence[Any]) -> list[float | None]:
     """1 where the answer equals the column `answer` (or one entry, where that is a list), else 0; None where there is none.
 
     Case, runs of white space and a full stop at the end do not count.
@@ -30,7 +30,7 @@ def exact_match(completions: Texts, answer: Sequence[Any], **_: Any) -> list[flo
     return found
 
 
-def regex_match(completions: Texts, *, pattern: str = "", full: bool = False, **_: Any) -> list[float]:
+def regex_match(completions: Texts, *, pattern: str = "", full: bool = False) -> list[float]:
     """1 where `pattern` is found in the answer (`full`: matches all of it; the dot takes newlines too), else 0."""
     if not isinstance(pattern, str) or not pattern:
         raise UserError("reward function regex_match needs its pattern: set reward_kwargs.regex_match.pattern")
@@ -42,13 +42,13 @@ def regex_match(completions: Texts, *, pattern: str = "", full: bool = False, **
     return [float(search(text) is not None) for text in _texts(completions)]
 
 
-def think_format(completions: Texts, **_: Any) -> list[float]:
+def think_format(completions: Texts) -> list[float]:
     """1 where the answer is one <think>...</think> block and then text without such tags, else 0."""
     return [float(THINKING.fullmatch(text) is not None) for text in _texts(completions)]
 
 
 def length_penalty(
-    completion_ids: Sequence[Sequence[int]], *, lower: int = 0, upper: int = 256, margin: int = 64, **_: Any
+    completion_ids: Sequence[Sequence[int]], *, lower: int = 0, upper: int = 256, margin: int = 64
 ) -> list[float]:
     """0 for an answer of `lower` to `upper` tokens, falling linearly to -1 at `margin` tokens outside, -1 beyond.
 
@@ -63,7 +63,7 @@ def length_penalty(
     return [-min(1.0, max(lower - len(ids), len(ids) - upper, 0) / margin) for ids in completion_ids]
 
 
-def repetition_penalty(completions: Texts, *, ngram_size: int = 3, max_penalty: float = 1.0, **_: Any) -> list[float]:
+def repetition_penalty(completions: Texts, *, ngram_size: int = 3, max_penalty: float = 1.0) -> list[float]:
     """- max_penalty x (share of the answer's n-grams of words that stand there already); 0 for answers shorter than an n-gram.
 
     The measure of Yeo et al. 2025 (arXiv:2502.03373), as in TRL's get_repetition_penalty_reward, with words told apart by

@@ -8,6 +8,8 @@ import pytest
 
 from plaudit.pipeline.support import demonstrations, questions, score
 from plaudit.pipeline.support.demonstrations import answer
+from plaudit.pipeline.support.phrases import CLOSINGS
+from plaudit.pipeline.support.rubric import WEIGHTS
 from plaudit.schema import Message, Prompt, UserError
 
 PROMPTS = questions(400, seed=11, split="train") + questions(200, seed=11, split="heldout")
@@ -18,6 +20,17 @@ def test_quality_is_mixed_around_the_middle():
     assert 0.45 < statistics.mean(totals) < 0.58
     assert statistics.stdev(totals) > 0.15
     assert min(totals) < 0.25 and max(totals) > 0.9
+
+
+def test_every_part_is_there_about_half_the_time():
+    """The chances of demonstrations.py, as the rubric reads them: an agent does each thing in some answers and not in others."""
+    demos = demonstrations(PROMPTS, seed=4)
+    shares = {
+        name: statistics.mean(score(d.prompt, d.answer).parts[name] > 0.6 * WEIGHTS[name] for d in demos)
+        for name in ("order", "item", "fact", "understanding", "step", "when")
+    }
+    shares["closing"] = statistics.mean(d.answer.endswith(CLOSINGS) for d in demos)
+    assert all(0.3 < share < 0.65 for share in shares.values()), shares
 
 
 def test_an_agent_never_invents_a_detail_and_never_leaves_a_blank():

@@ -129,6 +129,7 @@ BY_INTENT = {p.meta["intent"]: p for p in questions(16, seed=4, split="train")}
         ("late", "We are now checking with the courier where it is and I will chase the parcel."),
         ("late", "Our team has contacted the delivery company."),
         ("late", "A replacement will be sent to you."),
+        ("late", "Your parcel has not arrived, and a replacement has been sent."),
         ("damaged", "A new one is on its way to you."),
         ("damaged", "We will replace it free of charge."),
         ("damaged", "It will be replaced."),
@@ -161,6 +162,8 @@ def test_a_step_counts_in_many_wordings(intent, sentence):
         ("late", "We will check it.", 0.35),
         ("wrong", "We sent you the wrong colour.", 0.1),
         ("refund", "You sent it back to us.", 0.1),
+        ("refund", "No refund has been issued.", 0.1),
+        ("refund", "The money cannot yet be found and is sent never.", 0.1),
         ("cancel", "We will look into it.", 0.35),
     ],
 )

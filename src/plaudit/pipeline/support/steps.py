@@ -20,6 +20,7 @@ _HELPER = (
 )
 _BE = r"(?:is|are|was|were|has been|have been|will be|is being|are being|has now been|is now|has already been|should be|can be)"
 _HEDGED = re.compile(r"\b(?:can|could|would|trying|should)\b")
+_NO = re.compile(r"\b(?:no|without a) $")
 _CONDITION = re.compile(r"\bif you\b|\?$")
 _NEGATED = re.compile(r"\b(?:not|cannot|never|unable)\b|n't\b")
 _WEAK = re.compile(r"(?:check|review|investigat|confirm|process|forward|escalat|track|verif|note|noting)")
@@ -135,7 +136,7 @@ def firmness(sentence: str, intent: str) -> float:
     """
     condition = HEDGE if _CONDITION.search(sentence) else 1.0
     passive = _PASSIVE[intent].search(sentence) or (intent in ("damaged", "wrong") and _REPLACED.search(sentence))
-    if passive and not _NEGATED.search(sentence):
+    if passive and not _NEGATED.search(passive.group(0)) and not _NO.search(sentence[: passive.start()]):
         return HEDGE if _HEDGED.search(passive.group(0)) else condition
     pattern, objects = _ACTIVE[intent]
     return max((condition * _worth(found, objects) for found in _overlapping(pattern, sentence)), default=0.0)

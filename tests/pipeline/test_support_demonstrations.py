@@ -23,7 +23,7 @@ def test_quality_is_mixed_around_the_middle():
 
 
 def test_every_part_is_there_about_half_the_time():
-    """The chances of demonstrations.py, as the rubric reads them: an agent does each thing in some answers and not in others."""
+    """The chances of demonstrations.py, as the rubric reads them: each thing is done in some answers, not in all."""
     demos = demonstrations(PROMPTS, seed=4)
     shares = {
         name: statistics.mean(score(d.prompt, d.answer).parts[name] > 0.6 * WEIGHTS[name] for d in demos)

@@ -61,7 +61,7 @@ def test_no_such_verb_and_no_such_option_exit_2(capsys):
 def test_other_places_are_refused_with_a_sentence(capsys, verb):
     code, out, err = run(capsys, *verb, "--place", "ray")
     assert (code, out) == (2, "")
-    assert err == "plaudit: --place ray does not exist; this version runs on local only\n"
+    assert err == "plaudit: place 'ray' is not there; it can be local\n"
 
 
 def test_a_mistake_of_the_user_is_one_sentence_and_no_traceback(capsys, monkeypatch):

@@ -23,16 +23,21 @@ def leave(folder, name, age, **files):
 
 
 def test_newest_first_with_state_and_main_figure(tmp_path):
-    summary = {"model": "tiny", "seed": 1, "seconds": {"sft": 60, "ppo": 61.5}, "ppo": {"win_rate": 0.71234, "kl": 2}}
-    leave(tmp_path, "old", 100, summary_json=summary, config_yaml="verb: demo\n")
-    leave(tmp_path, "new", 1, config_yaml="model: smollm2\nseed: 7\n", metrics_jsonl="")
+    summary = {"model": "tiny", "seed": 1, "seconds": {"sft": 60, "ppo": 61.5, "total": 122}, "ppo": {"win_rate": 0.71234}}
+    leave(tmp_path, "demo", 100, summary_json=summary)
+    leave(tmp_path / "demo", "sft", 200, config_yaml="model_name_or_path: tiny\nseed: 10\n", summary_json={"verb": "sft"})
+    leave(tmp_path / "begun", "sft", 70, config_yaml="model_name_or_path: tiny:3\nseed: 10\n")
+    leave(tmp_path, "new", 1, config_yaml="model_name_or_path: smollm2\nseed: 7\n", metrics_jsonl="")
+    leave(tmp_path, "done", 10, config_yaml="seed: 2", summary_json={"verb": "sft", "seconds": 3.5, "best": {"eval_loss": 1.5}})
     leave(tmp_path, "torn", 50, summary_json='{"model": "ti')
     (tmp_path / "notes").mkdir()
     (tmp_path / "file.txt").write_text("")
-    new, torn, old = listed(tmp_path)
-    assert (old["id"], old["status"], old["verb"], old["seconds"]) == ("old", "finished", "demo", 121.5)
-    assert (old["figure"], old["model"], old["seed"]) == ("win_rate 0.7123", "tiny", "1")
+    new, done, torn, begun, demo = listed(tmp_path)
+    assert (demo["id"], demo["status"], demo["verb"], demo["seconds"]) == ("demo", "finished", "demo", 122)
+    assert (demo["figure"], demo["model"], demo["seed"]) == ("win_rate 0.7123", "tiny", "1")
+    assert (begun["verb"], begun["status"], begun["model"]) == ("demo", "unfinished", "tiny:3")
     assert (new["id"], new["status"], new["model"], new["seed"]) == ("new", "unfinished", "smollm2", "7")
+    assert (done["verb"], done["status"], done["seconds"], done["figure"]) == ("sft", "finished", 3.5, "eval_loss 1.5")
     assert (torn["id"], torn["status"]) == ("torn", "unreadable summary")
 
 

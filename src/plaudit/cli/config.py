@@ -34,7 +34,7 @@ def config(
 def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
     """The sections of a verb's options, and its own defaults. UserError: no such verb."""
     if verb == "demo":
-        from plaudit.pipeline.demo import DemoConfig
+        from plaudit.pipeline.demo_config import DemoConfig
 
         return [DemoConfig], {}
     if verb in ("generate", "chat", "evaluate"):

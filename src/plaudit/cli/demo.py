@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from plaudit.cli.show import AsJson, Place, Words, check_place, emit
+from plaudit.cli.show import AsJson, Place, Words, emit, placed
 
 
 def demo(
@@ -14,14 +14,19 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="The same with less: minutes, and wider intervals.")] = False,
     model: Annotated[str | None, typer.Option(help="Folder, .gguf file or hub name; else the embedded SmolLM2.")] = None,
     seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
-    place: Place = "local",
+    place: Place = None,
     as_json: AsJson = False,
 ) -> None:
     """Walk the whole loop: prompts, SFT, simulated judges, reward model, PPO, evaluation, report."""
-    check_place(place)
+    options = placed(place)
     from plaudit.config import load
-    from plaudit.pipeline.demo import DemoConfig, run
+    from plaudit.pipeline.demo_config import DemoConfig
 
     given = {"quick": quick or None, "model": model, "seed": seed}
-    options = [f"{name}={str(value).lower() if value is True else value}" for name, value in given.items() if value is not None]
-    emit(run(load([DemoConfig], None, [*options, *(words or [])])[DemoConfig]), as_json, "Demo")
+    options += [
+        f"{name}={str(value).lower() if value is True else value}" for name, value in given.items() if value is not None
+    ]
+    resolved = load([DemoConfig], None, [*options, *(words or [])])
+    from plaudit.pipeline.demo import run  # after the options are checked: it imports torch
+
+    emit(run(resolved[DemoConfig]), as_json, "Demo")

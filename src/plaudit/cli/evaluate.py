@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plaudit.cli.generate import engine_of
-from plaudit.cli.progress import bar
-from plaudit.cli.show import AsJson, Words, emit
+from plaudit.cli.show import AsJson, Words, emit, progress
 from plaudit.schema import Completion, Prompt
 
 if TYPE_CHECKING:
@@ -48,8 +47,8 @@ def evaluate(
             continue
         engine = engine_of(name)
         rewards = rewards_of(resolved[RewardConfig], judge, engine.tokenizer)
-        with bar(f"answers of {name}") as progress:
-            answers = engine.generate(asked, n, resolved[Sampling], progress)
+        with progress(f"answers of {name}") as told:
+            answers = engine.generate(asked, n, resolved[Sampling], told)
         found, table = figures(asked, answers, rewards)
         result[role] = {"name": name, **found}
         tables.append(table)

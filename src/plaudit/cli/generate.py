@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plaudit.cli.progress import bar
-from plaudit.cli.show import AsJson, Words
+from plaudit.cli.show import AsJson, Words, progress
 from plaudit.schema import Completion, Message, Prompt, Sampling, UserError, to_json
 
 if TYPE_CHECKING:
@@ -33,8 +32,9 @@ def generate(
 
     sampling = load([Sampling], None, words or [])[Sampling]
     asked = _asked(prompt or [], prompts)
-    with bar("answers") as progress:
-        answers = engine_of(model).generate(asked, n, sampling, progress)
+    engine = engine_of(model)
+    with progress("answers") as told:
+        answers = engine.generate(asked, n, sampling, told)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text("".join(json.dumps(to_json(a), ensure_ascii=False) + "\n" for a in answers), encoding="utf-8")
@@ -55,10 +55,11 @@ def engine_of(name: str) -> TorchEngine:
 
 
 def model_of(name: str) -> str:
-    """The model that `name` means: the `model` folder of a run given by its folder or id, else `name` itself."""
+    """The model that `name` means: that of a run named by folder or id (the last stage's of a demo), else `name` itself."""
     for folder in (Path(name), Path("runs") / name):
-        if (folder / "model").is_dir():
-            return str(folder / "model")
+        for model in (folder / "model", folder / "ppo" / "model"):
+            if model.is_dir():
+                return str(model)
     return name
 
 

@@ -44,22 +44,23 @@ def listed(folder: Path) -> list[dict[str, Any]]:
 
 
 def _run(path: Path) -> dict[str, Any] | None:
-    """What one folder says of itself; None where it holds no run."""
-    files = [path / name for name in ("summary.json", "config.yaml", "config.json", "metrics.jsonl")]
-    there = [file for file in files if file.is_file()]
-    if not there:
+    """What one folder says of itself; None where it holds no run. A demo's stages are runs in folders of its own."""
+    names = ("config.yaml", "metrics.jsonl", "summary.json")
+    own = [path / name for name in names if (path / name).is_file()]
+    stages = [file for name in names for file in path.glob(f"*/{name}")]
+    if not own and not stages:
         return None
     summary, torn = _summary(path / "summary.json")
-    config = _config(there)
+    config = _config(path / "config.yaml") or _config(path / "sft" / "config.yaml")
     seconds = summary.get("seconds")
     return {
         "id": path.name,
-        "verb": str(summary.get("verb") or config.get("verb") or ""),
+        "verb": str(summary.get("verb") or ("demo" if stages else "")),
         "status": "unreadable summary" if torn else str(summary.get("status") or ("finished" if summary else "unfinished")),
-        "model": str(summary.get("model") or config.get("model") or config.get("model_name_or_path") or ""),
+        "model": str(config.get("model_name_or_path") or summary.get("model") or ""),
         "seed": figure(summary.get("seed", config.get("seed"))),
-        "changed": max(file.stat().st_mtime for file in there),
-        "seconds": sum(seconds.values()) if isinstance(seconds, dict) else seconds,
+        "changed": max(file.stat().st_mtime for file in [*own, *stages]),
+        "seconds": seconds.get("total", sum(seconds.values())) if isinstance(seconds, dict) else seconds,
         "figure": _main_figure(summary),
         "folder": str(path),
     }
@@ -76,10 +77,8 @@ def _summary(file: Path) -> tuple[dict[str, Any], bool]:
     return (content, False) if isinstance(content, dict) else ({}, True)
 
 
-def _config(there: list[Path]) -> dict[str, Any]:
-    file = next((file for file in there if file.name.startswith("config")), None)
-    if file is None:
-        return {}
+def _config(file: Path) -> dict[str, Any]:
+    """The options of a run; none where the file is missing or broken."""
     from plaudit.flatyaml import read
 
     try:

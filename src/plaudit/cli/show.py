@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from plaudit.schema import UserError
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")]
-Place = Annotated[str, typer.Option(help="Where to run: `local` is this machine.")]
+Place = Annotated[str | None, typer.Option(help="Where to run: `local`, the default, is this process.")]
 Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options; `plaudit config VERB` lists them.")]
 
-PLACES = ("local",)
 
+def placed(place: str | None) -> list[str]:
+    """--place as the option that it sets. UserError, before anything slow is imported, for a place that is not there."""
+    if place is None:
+        return []
+    from plaudit.training.place import check
 
-def check_place(place: str) -> None:
-    """UserError for a place that does not exist (yet)."""
-    if place not in PLACES:
-        raise UserError(f"--place {place} does not exist; this version runs on {', '.join(PLACES)} only")
+    check(place)
+    return [f"place={place}"]
 
 
 def file_and_words(words: Sequence[str]) -> tuple[Path | None, list[str]]:
@@ -55,6 +56,24 @@ def _rows(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             rows.append((f"{prefix}{name}", figure(value)))
     return rows
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr for the engine: `with progress("answers") as told: engine.generate(..., told)`, told(done, total)."""
+    from plaudit.training.progress import shown
+
+    with shown() as bar:
+        begun = False
+
+        def told(done: int, total: int) -> None:
+            nonlocal begun
+            if not begun:
+                bar.task(what, total)
+                begun = True
+            bar.advance(done)
+
+        yield told
 
 
 def figure(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from plaudit.cli.show import AsJson, Place, check_place, emit, file_and_words
+from plaudit.cli.show import AsJson, Place, emit, file_and_words, placed
 
 
 def train(
@@ -16,15 +16,15 @@ def train(
         typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="A YAML file of options, and options that beat it."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last good checkpoint.")] = False,
-    place: Place = "local",
+    place: Place = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a model: `plaudit train ppo ppo.yaml learning_rate=1e-6`. `plaudit config ppo` writes such a file."""
-    check_place(place)
+    chosen = placed(place)
     from plaudit.config import load
     from plaudit.training.run import sections
     from plaudit.training.run import train as run
 
     path, options = file_and_words(words or [])
     classes, defaults = sections(algorithm)
-    emit(run(algorithm, load(classes, path, options, defaults), resume=resume), as_json, f"Run of {algorithm}")
+    emit(run(algorithm, load(classes, path, [*options, *chosen], defaults), resume=resume), as_json, f"Run of {algorithm}")

@@ -5,7 +5,11 @@ from plaudit.engines.torch_engine import TorchEngine
 from plaudit.models.load import load
 from plaudit.schema import Message, Prompt, Sampling
 
-QUESTIONS = ("Where is my order 1182?", "Write one sentence about a cat.", "How do I reset the password of my account? I tried twice.")
+QUESTIONS = (
+    "Where is my order 1182?",
+    "Write one sentence about a cat.",
+    "How do I reset the password of my account? I tried twice.",
+)
 
 
 @pytest.mark.model
@@ -13,7 +17,9 @@ QUESTIONS = ("Where is my order 1182?", "Write one sentence about a cat.", "How 
 def test_greedy_answers_of_smollm2_are_those_of_transformers():
     loaded = load("smollm2-135m-instruct")
     model, tokenizer = loaded.model, loaded.tokenizer
-    prompts = [Prompt(messages=(Message("user", question),)) for question in QUESTIONS] + [Prompt(text="The capital of France is")]
+    prompts = [Prompt(messages=(Message("user", question),)) for question in QUESTIONS] + [
+        Prompt(text="The capital of France is")
+    ]
     writer = TorchEngine.from_model(model, tokenizer, slots=3, version="base")
     rows = writer.generate(prompts, 1, Sampling(max_new_tokens=40, temperature=0))
     for row in rows:

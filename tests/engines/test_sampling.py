@@ -64,6 +64,12 @@ def test_ties_with_the_kth_are_kept_as_in_transformers():
         assert kept_sets(keep(logits, Sampling(top_k=k))) == expected
 
 
+def test_a_nucleus_among_more_ties_than_candidates_is_measured_over_all_of_them():
+    """600 equal tokens are all kept by top-k 2; top-p 0.5 leaves half of them, though only 256 are sorted at first."""
+    logits = torch.zeros(1, 600, dtype=torch.float64)
+    assert len(kept_sets(keep(logits, Sampling(top_k=2, top_p=0.5)))[0]) == 300
+
+
 def test_hand_worked_filters():
     logits = torch.tensor([[0.5, 0.25, 0.125, 0.125]], dtype=torch.float64).log()
 

@@ -88,8 +88,8 @@ def test_a_row_depends_on_its_prompt_and_seed_alone(filters):
     alone = {prompt.id: tokens(writer.generate([prompt], 3, sampling)) for prompt in PROMPTS}
     assert len({row for rows in alone.values() for row in rows}) > 10  # the answers differ, so that equality says something
     for slots in (1, 2, 5, 64):
-        for order in (PROMPTS, PROMPTS[::-1], PROMPTS[2:] + PROMPTS[:2]):
-            for n in (1, 2, 3, 6):
+        for order in (PROMPTS, PROMPTS[2:] + PROMPTS[:2]):
+            for n in (1, 3, 4):
                 found = engine(model, slots=slots).generate(order, n, sampling)
                 for place, prompt in enumerate(order):
                     rows = found[place * n : (place + 1) * n]

@@ -1,0 +1,40 @@
+"""The engine's laws on a GPU; skipped where there is none."""
+
+import pytest
+import torch
+from engine_models import PROMPTS, engine, forward_logits, llama
+
+from plaudit.schema import Sampling
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def test_greedy_answers_on_cuda_are_those_of_transformers_in_float32():
+    model = llama(torch.float32).cuda()
+    for row in engine(model, slots=3).generate(PROMPTS, 1, Sampling(max_new_tokens=24, temperature=0)):
+        ids = torch.tensor([row.prompt_tokens], device="cuda")
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24)
+        assert row.tokens == tuple(out[0, ids.shape[1] :].tolist())
+
+
+@pytest.mark.parametrize("filters", [{}, {"top_p": 0.9, "top_k": 40, "min_p": 0.01}], ids=["all tokens", "filtered"])
+def test_a_gpu_in_float64_writes_what_the_cpu_writes(filters):
+    model = llama()
+    sampling = Sampling(max_new_tokens=40, **filters)
+    expected = engine(model).generate(PROMPTS, 4, sampling)
+    for slots in (3, 64):
+        found = engine(model, slots=slots, device="cuda").generate(PROMPTS, 4, sampling)
+        assert [row.id for row in found] == [row.id for row in expected]
+        for row, twin in zip(found, expected, strict=True):
+            assert row.logprobs == pytest.approx(twin.logprobs, abs=1e-9)
+
+
+def test_bfloat16_on_cuda_is_near_float32():
+    model = llama(torch.bfloat16, initializer_range=0.1).cuda()
+    rows = engine(model, slots=3).generate(PROMPTS, 3, Sampling(max_new_tokens=24))
+    wide = model.cpu().float()
+    gaps = []
+    for row in rows:
+        logp = torch.log_softmax(forward_logits(wide, row), -1).gather(1, torch.tensor(row.tokens)[:, None])[:, 0]
+        gaps += (torch.tensor(row.logprobs) - logp).abs().tolist()
+    assert 0 < sum(gaps) / len(gaps) < 0.02

@@ -40,6 +40,8 @@ def test_keys_do_not_depend_on_who_else_is_in_the_batch():
     assert collate_demonstrations([encoded[i] for i in (2, 0)]).key.tolist() == [keys[2], keys[0]]
     pairs, _ = encode_rankings(tokenizer, [Ranking(Prompt(text=f"order {i}"), (" late", " soon")) for i in range(2)])
     assert collate_rankings(pairs[1:]).key.tolist() == collate_rankings(pairs).key.tolist()[2:]
+    many = collate_rollouts([sampled("p", [3], i) for i in range(100)]).key
+    assert len(set(many.tolist())) == 100 and int(many.min()) >= 0
     one, two = sampled("p", [3], 0), sampled("p", [3], 1)
     assert collate_rollouts([two]).key[0] == collate_rollouts([one, two]).key[1] != collate_rollouts([one]).key[0]
 

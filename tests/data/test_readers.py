@@ -71,6 +71,12 @@ def test_rankings_explicit_and_their_columns(file):
             "\n\nHuman: Hi\n\nAssistant:",
             (" I am Bo", " I am Al"),
         ),
+        (
+            "\n\nHuman: Hi\n\nAssistant: A\n\nHuman: So\n\nAssistant: B",
+            "\n\nHuman: Hi\n\nAssistant: C",
+            "\n\nHuman: Hi\n\nAssistant:",
+            (" A\n\nHuman: So\n\nAssistant: B", " C"),
+        ),
         ("A b", "A b c", "A", (" b", " b c")),
     ],
 )

@@ -142,7 +142,8 @@ def test_a_token_across_the_line_is_never_made():
 
 @pytest.mark.parametrize("kind", ["bytes", "trimmed", "metaspace"])
 @pytest.mark.parametrize(
-    ("prompt", "answer"), [("foo", "bar"), (" foo ", "bar"), ("foo\n", "\nbar"), ("e", "\u0301e"), ("foo", " bar\n")]
+    ("prompt", "answer"),
+    [("foo", "bar"), (" foo ", "bar"), ("foo\n", "\nbar"), ("e", "\u0301e"), ("foo", " bar\n"), ("foo", "bar ")],
 )
 def test_prompt_and_answer_are_cut_where_they_meet(kind, prompt, answer):
     tokenizer = build(None, kind=kind, eos="</s>")
@@ -192,10 +193,12 @@ def test_a_template_that_drops_thinking_from_earlier_turns():
 
 
 def test_the_same_words_in_a_later_user_turn_are_not_taken_for_the_answer():
-    shouting = CHATML.replace("m.content", "(m.content | upper if m.role == 'assistant' else m.content)")
+    upper = "(m.content | upper if m.role == 'assistant' else m.content)"
     turns = (Message("assistant", "late"), Message("user", "what does late mean?"), Message("assistant", "42"))
-    with pytest.raises(UserError, match="rewrites the assistant turn 'late'"):
-        encode_answer(build(shouting), Prompt(messages=ASK), turns)
+    for template in (CHATML, NO_END):
+        tokenizer = build(template.replace("m.content", upper), eos="</s>")
+        with pytest.raises(UserError, match="rewrites the assistant turn 'late'"):
+            encode_answer(tokenizer, Prompt(messages=ASK), turns)
 
 
 def test_a_template_whose_prompt_is_no_prefix_is_refused_with_the_place():

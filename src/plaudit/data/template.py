@@ -117,7 +117,7 @@ def _dialogue(tokenizer: Tokenizer, prompt: Prompt, turns: Sequence[Message], ad
     limits = [*starts[1:], len(whole)]
     end = _turn_end(tokenizer, tokenizer.get_chat_template())
     spans = [
-        _span(whole, a, b, messages[i].content, end if add_eos or i < last else None)
+        _span(whole, a, b, messages[i].content, end, close=add_eos or i < last)
         for i, a, b in zip(answering, starts, limits, strict=True)
     ]
     return whole, start, spans
@@ -142,18 +142,19 @@ def _no_prefix(whole: str, before: str) -> int:
     )
 
 
-def _span(whole: str, start: int, limit: int, content: str, end: str | None) -> Span:
-    """From `start` to behind the end token that follows the content, or behind the content where `end` is None."""
+def _span(whole: str, start: int, limit: int, content: str, end: str | None, *, close: bool) -> Span:
+    """From `start` to behind the turn's content and, where `close`, its end token."""
     at, found = whole.find(content, start, limit), content
     if at < 0:
         found = content.strip()  # many templates strip
         at = whole.find(found, start, limit)
-    if at < 0 or (end and end in whole[start:at]):
+    before = whole[start : max(at, start)]  # Qwen 3 writes an empty thinking here
+    if at < 0 or (end in before if end else before.strip()):
         raise UserError(
             f"The chat template rewrites the assistant turn {content[:40]!r}, so that its tokens cannot be told; "
             "leave out of earlier turns what the template removes (such as their thinking)."
         )
-    closed = whole.find(end, at + len(found), limit) if end else -1
+    closed = whole.find(end, at + len(found), limit) if end and close else -1
     return start, closed + len(end) if closed >= 0 and end else at + len(found)
 
 

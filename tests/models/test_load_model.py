@@ -45,6 +45,15 @@ def test_one_changed_weight_changes_the_digest_and_sharding_does_not(folder, tmp
     loaded.tokenizer.save_pretrained(tmp_path / "shards")
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
     assert load(tmp_path / "shards").digest == loaded.digest
+    # Nor does the order in which the shards hold them.
+    weights = load_file(folder / "model.safetensors")
+    shards = {"a.safetensors": sorted(weights)[5:], "b.safetensors": sorted(weights)[:5]}
+    (folder / "model.safetensors").unlink()
+    for file, names in shards.items():
+        save_file({name: weights[name] for name in names}, folder / file, metadata={"format": "pt"})
+    index = {"weight_map": {name: file for file, names in shards.items() for name in names}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert load(folder).digest == loaded.digest
     with torch.no_grad():
         loaded.model.model.norm.weight[3] += 1e-6
     assert weights_digest(loaded.model) != loaded.digest

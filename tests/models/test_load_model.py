@@ -51,7 +51,7 @@ def test_one_changed_weight_changes_the_digest_and_sharding_does_not(folder, tmp
     (folder / "model.safetensors").unlink()
     for file, names in shards.items():
         save_file({name: weights[name] for name in names}, folder / file, metadata={"format": "pt"})
-    index = {"weight_map": {name: file for file, names in shards.items() for name in names}}
+    index = {"metadata": {}, "weight_map": {name: file for file, names in shards.items() for name in names}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     assert load(folder).digest == loaded.digest
     with torch.no_grad():

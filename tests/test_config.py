@@ -257,6 +257,19 @@ def test_reading_options_needs_neither_torch_nor_pydantic():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
+def test_a_choice_of_types_keeps_the_type_given():
+    @config
+    class Choice:
+        share: float | int = 1
+        bf16: Literal["auto"] | bool = "auto"
+        names: list[str] | str = "all"
+
+    chosen = load([Choice], None, ["share=3", "bf16=false", "names=[a]"])[Choice]
+    assert type(chosen.share) is int and chosen.bf16 is False and chosen.names == ["a"]
+    assert load([Choice])[Choice] == Choice(share=1, bf16="auto", names="all")
+    assert "bf16 must be auto or true or false, not maybe" in refusal([Choice], None, ["bf16=maybe"])
+
+
 def test_upper_bounds_alone():
     @config
     class Bounded:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plaudit.cli.generate import engine_of
-from plaudit.cli.show import AsJson, Words, emit, progress
+from plaudit.cli.show import AsJson, Words, emit, figure, progress
 from plaudit.schema import Completion, Prompt
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ def evaluate(
         tables.append(table)
     if against and all(tables):
         result |= compared(*tables)
-    emit(result, as_json, "Evaluation")
+    if as_json:
+        emit(result, True)
+    else:
+        _side_by_side(result)
 
 
 def scorer_of(options: RewardConfig) -> Judge | None:
@@ -108,6 +111,19 @@ def compared(table: Table, other: Table) -> dict[str, Any]:
         interval = paired_bootstrap([a for a, _ in pairs], [b for _, b in pairs])
         result["win_rate"], result["win_rate_ci"] = _ends(interval)
     return result
+
+
+def _side_by_side(result: dict[str, Any]) -> None:
+    """A table with a column for each model, then what compares them."""
+    from rich.console import Console
+    from rich.table import Table as Shown
+
+    columns = [result.pop(role) for role in ("model", "against") if role in result]
+    shown = Shown("", *(column.pop("name") for column in columns), box=None, header_style="bold")
+    for name in columns[0]:
+        shown.add_row(name, *(figure(column.get(name)) for column in columns))
+    Console(highlight=False).print(shown, "")
+    emit(result, False)
 
 
 def _whole(row: Sequence[float | None]) -> list[float]:

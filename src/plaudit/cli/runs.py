@@ -12,7 +12,7 @@ import typer
 from plaudit.cli.show import AsJson, emit, figure
 from plaudit.schema import UserError
 
-FIGURES = ("win_rate", "accuracy", "eval_accuracy", "eval_loss", "reward", "loss")
+FIGURES = ("win_rate", "accuracy", "eval_accuracy", "eval_reward", "eval_loss", "reward", "loss")
 """The first of these that a summary holds stands in the table."""
 
 

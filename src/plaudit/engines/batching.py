@@ -133,7 +133,8 @@ class Loop:
 
     def _prefill(self, rows: list[tuple[int, Row]]) -> list[Tensor]:
         """Logits [V] after each row's prompt, which is written into its slot. Rows come longest prompt first."""
-        device, found, start = self.cache.keys.device, [], 0
+        device, start = self.cache.keys.device, 0
+        found: list[Tensor] = []
         while start < len(rows):
             width = len(rows[start][1].prompt.ids)
             batch = rows[start : start + max(1, PREFILL_TOKENS // width)]
@@ -174,7 +175,6 @@ class Loop:
         for slot in range(len(self.active)):
             while self.active and self.active[-1] is None:
                 self.active.pop()
-            if slot < len(self.active) and self.active[slot] is None:
-                row = self.active.pop()
+            if slot < len(self.active) and self.active[slot] is None and (row := self.active.pop()):
                 self.active[slot] = row
                 self.cache.copy(len(self.active), slot, row.position)

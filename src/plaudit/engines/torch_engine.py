@@ -1,6 +1,6 @@
 """Generation in plain torch with continuous batching: finished rows leave the batch, waiting ones enter.
 
-One process, one device. Runs on the CPU and, by the `device` argument, on CUDA.
+One process, one device: the CPU or, by the `device` argument, CUDA.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class TorchEngine:
         eos_token_ids: ids that end an answer beside the tokenizer's EOS (the generation config's).
         Raises UserError for another family, rope type or a max_length too long.
         """
-        self.max_length = max_length or getattr(config, "max_position_embeddings", 0)
+        self.max_length: int = getattr(config, "max_position_embeddings", 0) if max_length is None else max_length
         check_family(config, self.max_length)
         if slots < 1:
             raise UserError(f"engine option slots is {slots}; allowed: at least 1.")

@@ -100,7 +100,7 @@ def judge(demo: Demo, prompts: Sequence[Prompt], completions: Sequence[Completio
         "alpha": quality.alpha,
         "dataset": digest,
         "annotators": [{"name": a.name, "reliability": a.reliability} for a in panel.annotators],
-        "estimated": {a.name: a.accuracy for a in quality.annotators},
+        "estimated": {a.name.removeprefix("simulated:"): a.accuracy for a in quality.annotators},
         "counts": dict(done.counts),
     }
 

@@ -194,7 +194,7 @@ class Learner:
         sums: dict[str, float] = {}
         weights: dict[str, float] = {}
         for batch in batches:
-            batch = self.algorithm.prepare(batch, self.total)
+            batch = self.algorithm.prepare(batch.to(self.device), self.total)
             for role, network in self.networks.items():
                 outputs = self._forward(network, role, batch, None)
                 for name, term in self.algorithm.loss(outputs, batch).items():

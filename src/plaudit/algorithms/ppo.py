@@ -14,7 +14,7 @@ details of RLHF with PPO").
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
@@ -55,6 +55,8 @@ class PPOConfig:
     """Discount per token."""
     lam: Annotated[float, Ge(0), Le(1)] = 0.95
     """lambda of generalised advantage estimation."""
+    critic_head: Literal["reward_model", "zero"] = "reward_model"
+    """The critic starts from the reward model; its head too (reward_model), or its head at 0 (zero: Ziegler et al. 2019)."""
     whiten_advantages: bool = True
     """Advantages with mean 0 and deviation 1 over all answer tokens of the batch, all ranks together."""
     whiten_rewards: bool = False

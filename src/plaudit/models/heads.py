@@ -6,16 +6,16 @@ import torch
 from torch import nn
 
 
-def scalar_head(width: int, *, seed: int = 0) -> nn.Linear:
-    """A linear map from a hidden state [width] to one number, in float32: weight ~ N(0, 1 / (width + 1)), bias 0.
+def scalar_head(width: int) -> nn.Linear:
+    """A linear map from a hidden state [width] to one number, in float32, that gives 0 at first.
 
-    The deviation 1 / sqrt(width + 1) is that of Stiennon et al. 2020's reward model (Huang et al. 2024, detail 8).
+    So a reward model's loss starts at log 2 and a critic's values at 0, whatever the size of the hidden states. (Huang et al.
+    2024, detail 8, draw it from N(0, 1 / (width + 1)) instead: with a model whose normalised states are not of size 1, the
+    first scores are then large and have to be unlearned.)
     """
     head = nn.Linear(width, 1)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        head.weight.normal_(0.0, (width + 1) ** -0.5, generator=generator)
-        head.bias.zero_()
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
     return head
 
 

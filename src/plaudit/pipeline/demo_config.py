@@ -37,13 +37,13 @@ class Sizes:
 
     demonstrations: int = 480
     sft_validation: int = 48
-    judged_prompts: int = 220
-    judged_validation: int = 60
-    answers: int = 4
-    pairs_per_prompt: int = 3
+    judged_prompts: int = 600
+    judged_validation: int = 160
+    answers: int = 2
+    pairs_per_prompt: int = 1
     votes: int = 3
     ppo_prompts: int = 600
-    ppo_steps: int = 20
+    ppo_steps: int = 16
     prompts_per_step: int = 24
     generations: int = 2
     held_out: int = 200
@@ -60,9 +60,7 @@ class Sizes:
             sft_validation=16,
             judged_prompts=40,
             judged_validation=16,
-            answers=3,
-            pairs_per_prompt=2,
-            ppo_prompts=80,
+                        ppo_prompts=80,
             ppo_steps=4,
             prompts_per_step=12,
             held_out=40,

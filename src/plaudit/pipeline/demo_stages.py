@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from plaudit.pipeline.demo import Demo
 
 GOLD = "plaudit.pipeline.support.gold:gold"
-LORA = ("use_peft=true", "lora_layers=15", "lora_r=16", "lora_alpha=32")
-"""Adapters on the upper half: the lower half is then run once for policy, critic and reference together."""
+LORA = ("use_peft=true", "lora_layers=20", "lora_r=16", "lora_alpha=32")
+"""Adapters on the upper two thirds: the lower third is then run once for policy, critic and reference together."""
 
 
 def sft(demo: Demo) -> None:
@@ -169,10 +169,12 @@ def ppo(demo: Demo) -> None:
         "num_eval_prompts=48",
         "num_ppo_epochs=2",
         "num_mini_batches=2",
-        "missing_eos_penalty=1.0",
+        "reward_clip_range=[-3, 3]",
+        "missing_eos_score=-3",
         "learning_rate=3e-4",
-        "critic_learning_rate=3e-4",
-        "kl_coef=0.03",
+        "critic_learning_rate=5e-4",
+        "critic_head=zero",
+        "kl_coef=0.05",
         "warmup_steps=2",
         *LORA,
     )

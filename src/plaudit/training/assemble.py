@@ -76,7 +76,7 @@ class Assembly:
 
     def trained(self, role: str, *, head: bool = False) -> Network:
         """A network that starts as the base: a new adapter on it, or a copy of all its weights."""
-        scalar = scalar_head(self.base.width, seed=self.training.seed).to(self.precision.device) if head else None
+        scalar = scalar_head(self.base.width).to(self.precision.device) if head else None
         if self.lora:
             self.base.add_adapter(role, seed=self.training.seed + sum(map(ord, role)))
             return Network(role, self.base, adapter=role, head=scalar, **self.settings)
@@ -96,13 +96,21 @@ class Assembly:
         own = torch.bfloat16 if self.precision.bf16 else torch.float32
         return load_reward(folder, dtype=own, device=self.precision.device, **self.settings)
 
-    def critic(self, reward: Network | None, folder: Path | None) -> Network:
-        """A critic started from the reward model where there is one of this architecture, else from the base with a new head."""
+    def critic(self, reward: Network | None, folder: Path | None, *, new_head: bool) -> Network:
+        """A critic started from the reward model where there is one of this architecture, else from the base with a new head.
+
+        new_head: the head starts at 0 all the same; a reward model's own head was only ever asked at the end of answers.
+        """
         if reward is None or folder is None:
             return self.trained("critic", head=True)
+        network = self._critic_from(reward, folder)
+        if new_head:
+            network.head = scalar_head(self.base.width).to(self.precision.device)
+        return network
+
+    def _critic_from(self, reward: Network, folder: Path) -> Network:
         if self.lora and reward.base is self.base:
-            critic = put_reward(folder, self.base, "critic", **self.settings)
-            return critic
+            return put_reward(folder, self.base, "critic", **self.settings)
         if reward.base.width != self.base.width or reward.base.depth != self.base.depth:
             return self.trained("critic", head=True)
         network = self.trained("critic", head=True)

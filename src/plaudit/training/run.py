@@ -194,7 +194,7 @@ def _ppo(resolved: Resolved, assembly: Assembly, portion: int, folder: RunFolder
         prompts, eval_prompts, Feed(len(prompts), portion, options.seed), engine, mix(reward, models), rollout, options.seed
     )
     algorithm = PPO(resolved[PPOConfig], rollout.temperature)
-    networks = {"policy": assembly.trained("policy"), "critic": assembly.critic(judge, path)}
+    networks = {"policy": assembly.trained("policy"), "critic": assembly.critic(judge, path, new_head=resolved[PPOConfig].critic_head == "zero")}
     return algorithm, networks, source, Best("eval_reward", True), ("reward", "objective/kl", "policy/entropy_avg")
 
 

@@ -31,7 +31,8 @@ def content_hash(value: Any) -> str:
 
 def to_json(record: Any) -> JSON:
     """A plain dict of a schema dataclass, nested ones included; tuples become lists."""
-    return json.loads(json.dumps(dataclasses.asdict(record)))
+    plain: JSON = json.loads(json.dumps(dataclasses.asdict(record)))
+    return plain
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Assignment:
 class Feedback:
     """One act of feedback. Append-only: an edit is a new row that supersedes the old one.
 
-    Pairwise: `judgement={"choice": "a" | "b" | "tie", "strength": 1}`, where a and b are `assignment.completion_ids[0]` and `[1]`.
+    Pairwise: `judgement={"choice": "a" | "b" | "tie", "strength": 1}`; a and b are `assignment.completion_ids[0]` and `[1]`.
     """
 
     assignment: Assignment

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -72,7 +73,7 @@ class Algorithm:
     """
 
     eats: ClassVar[str] = "demonstrations"
-    networks: ClassVar[Mapping[str, frozenset[Want]]] = {}
+    networks: ClassVar[Mapping[str, frozenset[Want]]] = MappingProxyType({})
     reference: ClassVar[bool] = False
     grouped: ClassVar[bool] = False
     epochs: int = 1

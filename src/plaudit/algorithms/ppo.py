@@ -14,7 +14,8 @@ details of RLHF with PPO").
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
 
@@ -62,12 +63,16 @@ class PPOConfig:
     whiten_rewards: bool = False
     """Token rewards scaled to deviation 1; their mean is kept."""
 
-    defaults = {"learning_rate": 3e-6, "lora_learning_rate": 1e-4, "adam_epsilon": 1e-5, "lr_scheduler_type": "linear"}
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"learning_rate": 3e-6, "lora_learning_rate": 1e-4, "adam_epsilon": 1e-5, "lr_scheduler_type": "linear"}
+    )
 
 
 class PPO(Algorithm):
     eats = "prompts"
-    networks: Mapping[str, frozenset[Want]] = {"policy": frozenset({"logp", "entropy"}), "critic": frozenset({"value"})}
+    networks: ClassVar[Mapping[str, frozenset[Want]]] = MappingProxyType(
+        {"policy": frozenset({"logp", "entropy"}), "critic": frozenset({"value"})}
+    )
     reference = True
 
     def __init__(self, options: PPOConfig, temperature: float = 1.0) -> None:
@@ -76,7 +81,7 @@ class PPO(Algorithm):
         self.controller = kl.Controller(options.kl_coef, options.kl_target, options.kl_horizon)
 
     def prepare(self, batch: Batch, total: masked.Total = masked.here) -> Batch:
-        """Needs streams old, ref, value, entropy and the side reward; adds kl, token_reward, advantage, returns and the weights."""
+        """Needs streams old, ref, value, entropy and the side reward; adds kl, token_reward, advantage, returns, weights."""
         o, mask = self.options, batch.mask
         kl_t = kl.estimate(batch["old"], batch["ref"], o.kl_estimator) * mask
         reward = advantage.token_rewards(batch["reward"], kl_t, mask, self.controller.coefficient)

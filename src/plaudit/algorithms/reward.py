@@ -4,13 +4,14 @@
     L = - log sigmoid(r_w - r_l - margin) + centre (r_w + r_l)^2
 
 A pair counts once, however long its answers. A soft label (`probability`, from several annotators who disagree) mixes
-both orders. `center_rewards_coefficient` keeps the free constant of the scores near 0 (Eisenstein et al. 2023, arXiv:2312.09244).
+both orders. `center_rewards_coefficient` keeps the scores near 0 (Eisenstein et al. 2023, arXiv:2312.09244).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -27,12 +28,14 @@ class RewardModelConfig:
     center_rewards_coefficient: Annotated[float, Ge(0)] = 0.0
     """Weight of (r_chosen + r_rejected)^2, which keeps scores around 0; 0.01 is usual, 0 leaves it out."""
 
-    defaults = {"learning_rate": 1e-5, "lora_learning_rate": 1e-4, "num_train_epochs": 1.0}
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"learning_rate": 1e-5, "lora_learning_rate": 1e-4, "num_train_epochs": 1.0}
+    )
 
 
 class RewardModel(Algorithm):
     eats = "rankings"
-    networks: Mapping[str, frozenset[Want]] = {"reward": frozenset({"score"})}
+    networks: ClassVar[Mapping[str, frozenset[Want]]] = MappingProxyType({"reward": frozenset({"score"})})
     grouped = True
 
     def __init__(self, options: RewardModelConfig) -> None:

@@ -8,7 +8,8 @@ The mean is over all trained tokens of the optimiser step, whatever the micro-ba
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -25,12 +26,14 @@ class SFTConfig:
     entropy_coef: Annotated[float, Ge(0)] = 0.0
     """Entropy bonus (nats per token); 0 leaves it out."""
 
-    defaults = {"learning_rate": 2e-5, "lora_learning_rate": 2e-4, "num_train_epochs": 1.0}
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"learning_rate": 2e-5, "lora_learning_rate": 2e-4, "num_train_epochs": 1.0}
+    )
 
 
 class SFT(Algorithm):
     eats = "demonstrations"
-    networks: Mapping[str, frozenset[Want]] = {"policy": frozenset({"logp", "entropy"})}
+    networks: ClassVar[Mapping[str, frozenset[Want]]] = MappingProxyType({"policy": frozenset({"logp", "entropy"})})
 
     def __init__(self, options: SFTConfig) -> None:
         self.options = options

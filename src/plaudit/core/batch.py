@@ -9,7 +9,7 @@ done in `models.forward` and nowhere else); ends are known from `length`, never 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -100,7 +100,7 @@ class Batch:
         """Weights divided by their sums over the whole step and all ranks: the only division of a loss in the house."""
         return replace(self, weight={name: w / total[name] if total[name] else w for name, w in self.weight.items()})
 
-    def _map(self, f) -> Batch:
+    def _map(self, f: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(
             f(self.ids),
             f(self.mask),

@@ -14,7 +14,7 @@ Tensor = torch.Tensor
 
 
 def token_logprob(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """The plain form, for tests and small inputs: log-probability of `targets` [N] and entropy [N] (nats) from `logits` [N, V]."""
+    """The plain form, for small inputs: log-probability of `targets` [N] and entropy [N] (nats) from `logits` [N, V]."""
     logp = (logits / temperature).log_softmax(-1)
     return logp.gather(-1, targets[:, None])[:, 0], -(logp.exp() * logp).sum(-1)
 
@@ -106,4 +106,5 @@ def head_logprob(
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be positive where log-probabilities are taken, not {temperature}")
-    return _HeadLogprob.apply(hidden, weight, bias, targets, temperature, chunk, with_entropy)
+    logp, entropy = _HeadLogprob.apply(hidden, weight, bias, targets, temperature, chunk, with_entropy)  # type: ignore[no-untyped-call]
+    return logp, entropy

@@ -16,7 +16,7 @@ def clipped_value_loss(value: Tensor, old: Tensor, returns: Tensor, clip: float)
 
 
 def explained_variance(value: Tensor, returns: Tensor, mask: Tensor, total: masked.Total = masked.here) -> Tensor:
-    """1 - Var(returns - value) / Var(returns) over counted tokens: 1 is perfect, 0 is as good as a constant, below 0 is worse."""
+    """1 - Var(returns - value) / Var(returns) over counted tokens: 1 is perfect, 0 no better than a constant, less is worse."""
     spread = masked.variance(returns, mask, total)
     return torch.where(
         spread > 0, 1 - masked.variance(returns - value, mask, total) / spread.clamp(min=1e-12), torch.zeros_like(spread)

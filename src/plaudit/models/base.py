@@ -93,7 +93,7 @@ class Base:
             names = sorted(next(iter(self._tuner.peft_config.values())).target_modules)
         return LoraConfig(
             r=o.lora_r,
-            lora_alpha=o.lora_alpha,
+            lora_alpha=o.lora_alpha,  # type: ignore[arg-type]  # peft divides by it; it need not be whole
             lora_dropout=0.0,  # dropout keyed by row is models.dropout's task
             target_modules=list(names),
             layers_to_transform=layers,
@@ -127,7 +127,7 @@ class Base:
         """(Hugging Face name, weight) of the whole model with one adapter merged in: W + (alpha / r) B A."""
         from peft.tuners.lora import LoraLayer
 
-        adapted = {key: module for key, module in self.model.named_modules() if isinstance(module, LoraLayer)}
+        adapted: dict[str, Any] = {key: module for key, module in self.model.named_modules() if isinstance(module, LoraLayer)}
         for key, value in self.model.state_dict().items():
             if ".lora_" in key:
                 continue

@@ -20,7 +20,10 @@ def scalar_head(width: int) -> nn.Linear:
 
 
 def rescaled(head: nn.Linear, mean: float, deviation: float) -> nn.Linear:
-    """A head that gives (score - mean) / deviation: Ziegler et al. 2019 normalise rewards so that PPO's options mean the same everywhere."""
+    """A head that gives (score - mean) / deviation.
+
+    Ziegler et al. 2019 normalise rewards so, and the options of PPO then mean the same everywhere.
+    """
     out = nn.Linear(head.in_features, 1).to(head.weight)
     with torch.no_grad():
         out.weight.copy_(head.weight / deviation)

@@ -1,4 +1,4 @@
-"""A network is what an algorithm trains or asks: the base under one adapter, or a whole model, with or without a scalar head."""
+"""A network is what an algorithm trains or asks: a base under one adapter, or a whole model, with or without a scalar head."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def reward_info(folder: Path) -> RewardInfo:
 
 
 def put_reward(folder: Path, base: Base, name: str, *, seed: int = 0, **settings: Any) -> Network:
-    """The reward model of a folder as adapter `name` on a base that is already in memory; UserError where it is another base."""
+    """The reward model of a folder as adapter `name` on a base that is in memory; UserError where it needs another base."""
     from safetensors.torch import load_file
 
     info = reward_info(folder)

@@ -82,7 +82,9 @@ def _folder(options: DemoConfig) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise UserError(f"output_dir {folder} cannot be written: {problem.strerror}; choose another with output_dir=FOLDER") from problem
+        raise UserError(
+            f"output_dir {folder} cannot be written: {problem.strerror}; choose another with output_dir=FOLDER"
+        ) from problem
     if (folder / "summary.json").exists():
         raise UserError(f"{folder} already holds a finished demo; choose another output_dir")
     return folder

@@ -60,7 +60,7 @@ class Sizes:
             sft_validation=16,
             judged_prompts=40,
             judged_validation=16,
-                        ppo_prompts=80,
+            ppo_prompts=80,
             ppo_steps=4,
             prompts_per_step=12,
             held_out=40,

@@ -73,7 +73,10 @@ def _curves(folder: Path) -> Sequence[report.Curve]:
         report.curve("clip_fraction", _points(ppo, "policy/clipfrac_avg")),
         report.curve("sft_loss", _points(sft, "loss"), label="training", others={"held-out": _points(sft, "eval_loss")}),
         report.curve(
-            "reward_accuracy", _points(reward, "accuracy"), label="training", others={"held-out": _points(reward, "eval_accuracy")}
+            "reward_accuracy",
+            _points(reward, "accuracy"),
+            label="training",
+            others={"held-out": _points(reward, "eval_accuracy")},
         ),
     ]
     return [one for one in found if one.points]
@@ -95,11 +98,10 @@ def _comparisons(judged: Judged) -> list[report.Comparison]:
 
 
 def _traces(path: Path) -> list[report.TokenTrace]:
-    names = {"reference logp": "ref_logp"}
     return [
         report.TokenTrace(
             one["tokens"],
-            {names.get(name, name): values for name, values in one["streams"].items()},
+            one["streams"],
             prompt=one["prompt"],
             default="advantage",
         )

@@ -38,8 +38,9 @@ LORA = ("use_peft=true", "lora_layers=20", "lora_r=16", "lora_alpha=32")
 def sft(demo: Demo) -> None:
     """Demonstrations from the generator; LoRA, stopped at the lowest held-out loss, merged into a model of its own."""
     s, seed, folder = demo.sizes, demo.options.seed, demo.folder
-    for name, split, count in (("sft_train", "train", s.demonstrations), ("sft_validation", "validation", s.sft_validation)):
-        prompts = questions(count, 10 * seed + 1, split)
+    train_prompts = questions(s.demonstrations, 10 * seed + 1, "train")
+    held_out = questions(s.sft_validation, 10 * seed + 1, "validation")
+    for name, prompts in (("sft_train", train_prompts), ("sft_validation", held_out)):
         write_jsonl(folder / f"{name}.jsonl", [_demonstration(d) for d in demonstrations(prompts, 10 * seed + 1)])
     _train(
         demo,
@@ -193,7 +194,7 @@ def evaluate(demo: Demo) -> Judged:
     """One answer of each model to every held-out question, scored by the rubric without noise; kept as heldout.jsonl."""
     s, o, folder = demo.sizes, demo.options, demo.folder
     prompts = questions(s.held_out, 10 * o.seed + 4, "heldout")
-    models = {"base": o.model, "sft": folder / "sft" / "model", "ppo": folder / "ppo" / "model"}
+    models: dict[str, str | Path] = {"base": o.model, "sft": folder / "sft" / "model", "ppo": folder / "ppo" / "model"}
     completions = {
         name: _generate(demo, model, prompts, 1, s.max_tokens_base if name == "base" else s.max_tokens)
         for name, model in models.items()
@@ -203,7 +204,10 @@ def evaluate(demo: Demo) -> Judged:
         for name, found in completions.items()
     }
     rows = [
-        {"prompt": p.messages[-1].content, **{name: {"answer": completions[name][i].text, "gold": gold[name][i]} for name in models}}
+        {
+            "prompt": p.messages[-1].content,
+            **{name: {"answer": completions[name][i].text, "gold": gold[name][i]} for name in models},
+        }
         for i, p in enumerate(prompts)
     ]
     write_jsonl(folder / "heldout.jsonl", rows)

@@ -64,13 +64,15 @@ class Loop:
     refused: int = 0
     """Steps in a row that were not finite."""
     refused_total: int = 0
+    evaluated: int = -1
+    """Step of the last evaluation, so that a resumed run does not repeat it."""
     stopping: str | None = field(default=None, init=False)
 
     def run(self) -> str:
         """Train to the end, or until stopped; `finished`, `early` (no better evaluation came) or the name of a signal."""
         self.progress.task("training", self.total_steps)
         with self._signals():
-            if self.step == 0:
+            if self.evaluated < 0:
                 self._evaluate()
             while self.step < self.total_steps:
                 self._advance()
@@ -82,6 +84,8 @@ class Loop:
                 if patience and self.best.since >= patience:
                     self.folder.event(f"stopped early after step {self.step}: best {self.best.metric} at step {self.best.step}")
                     break
+            if self.evaluated < self.step:
+                self._evaluate()  # whatever eval_steps is: the weights at the end compete for the best too
         self._save()
         return "finished" if self.step >= self.total_steps else "early"
 
@@ -123,15 +127,14 @@ class Loop:
     def _evaluate(self) -> None:
         clock = time.perf_counter()
         metrics, samples = self.source.evaluate(self.step, self.learner)
+        self.evaluated = self.step
         if not metrics:
             return
         self.folder.log(self.step, {**metrics, "time/evaluate": time.perf_counter() - clock})
         for sample in samples:
             self.folder.sample(self.step, sample)
         better = self.best.see(self.step, metrics[self.best.metric])
-        if self.step:
-            self._save()
-        elif better:
+        if self.step or better:
             self._save()
 
     def _save(self) -> None:
@@ -143,6 +146,7 @@ class Loop:
             "best": best,
             "refused": self.refused,
             "refused_total": self.refused_total,
+            "evaluated": self.evaluated,
             "threads": torch.get_num_threads(),
         }
         checkpoint.save(self.folder.path, self.step, {**tensors, "random": random}, state)
@@ -171,6 +175,7 @@ class Loop:
         state = found.state
         self.learner.restore(found.tensors, state)
         self.step, self.refused, self.refused_total = state["step"], state["refused"], state["refused_total"]
+        self.evaluated = state["evaluated"]
         self.best.step, self.best.value, self.best.since = (state["best"][k] for k in ("step", "value", "since"))
         torch.set_rng_state(found.tensors["random"]["torch"])
         if state["threads"] != torch.get_num_threads():
@@ -191,7 +196,7 @@ class Loop:
             self.stopping = signal.Signals(number).name
             self.progress.tell(f"{self.stopping}: finishing step {self.step + 1}, then writing a checkpoint")
 
-        before: dict[int, Any] = {}
+        before: dict[signal.Signals, Any] = {}
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
                 try:
@@ -200,5 +205,5 @@ class Loop:
                     break
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for taken, handler in before.items():
+                signal.signal(taken, handler)

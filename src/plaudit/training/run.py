@@ -10,33 +10,24 @@ from typing import Any
 import torch
 import yaml
 
-from plaudit.algorithms.base import Algorithm
-from plaudit.algorithms.ppo import PPO, PPOConfig
-from plaudit.algorithms.reward import RewardModel, RewardModelConfig
-from plaudit.algorithms.sft import SFT, SFTConfig
+from plaudit.algorithms.ppo import PPOConfig
+from plaudit.algorithms.reward import RewardModelConfig
+from plaudit.algorithms.sft import SFTConfig
 from plaudit.config import Resolved
-from plaudit.data import readers
-from plaudit.data.check import check
-from plaudit.data.collate import collate_demonstrations, collate_rankings
-from plaudit.data.encode import encode_demonstrations, encode_rankings, fit_prompts
-from plaudit.data.split import split_by_prompt
-from plaudit.engines.torch_engine import TorchEngine
 from plaudit.models.base import AdapterConfig
 from plaudit.models.folder import save_model
 from plaudit.models.network import Network
 from plaudit.models.scorer import Scorer, save_reward
-from plaudit.rewards.mix import RewardConfig, mix
-from plaudit.rewards.model import ModelReward
+from plaudit.rewards.mix import RewardConfig
 from plaudit.schema import JSON, UserError
 from plaudit.training import place
-from plaudit.training.assemble import Assembly, ModelConfig
-from plaudit.training.feed import Feed
+from plaudit.training.assemble import ModelConfig, precision
+from plaudit.training.build import build
 from plaudit.training.folder import RunFolder, write_text
-from plaudit.training.learner import Learner
-from plaudit.training.loop import Best, Loop
+from plaudit.training.loop import Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress, shown
-from plaudit.training.sources import Rollouts, Rows, Source
+from plaudit.training.sources import Rollouts, Rows
 from plaudit.training.trace import traces
 
 SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, TrainingConfig, OptimizerConfig)
@@ -67,7 +58,7 @@ def train(verb: str, resolved: Resolved, *, resume: bool = False, progress: Prog
     path = Path(options.output_dir)
     resolved = _settled(verb, resolved, path if resume else None)
     folder = RunFolder(path, resolved.flat(), resume=resume)
-    loop = _build(verb, resolved, folder, progress)
+    loop = build(verb, resolved, folder, progress)
     if resume:
         loop.resume()
     status = loop.run()
@@ -92,8 +83,6 @@ def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
 
     A resumed run takes what was found then, so that it computes the same on a machine that would choose otherwise.
     """
-    from plaudit.training.assemble import precision
-
     saved: dict[str, Any] = {}
     if resumed is not None and (resumed / "config.yaml").exists():
         saved = yaml.safe_load((resumed / "config.yaml").read_text())
@@ -104,125 +93,6 @@ def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
     if resolved[TrainingConfig].bf16 == "auto":
         changes["bf16"] = saved.get("bf16", precision(resolved[TrainingConfig]).bf16)
     return resolved.replace(**changes)
-
-
-def _build(verb: str, resolved: Resolved, folder: RunFolder, progress: Progress) -> Loop:
-    options, assembly = (
-        resolved[TrainingConfig],
-        Assembly(resolved[ModelConfig], resolved[AdapterConfig], resolved[TrainingConfig]),
-    )
-    portion = options.per_device_train_batch_size * options.gradient_accumulation_steps
-    builder = {"sft": _sft, "reward": _reward, "ppo": _ppo}[verb]
-    algorithm, networks, source, best, figures = builder(resolved, assembly, portion, folder, progress)
-    steps = options.max_steps or source.feed.steps(options.num_train_epochs)
-    learner = Learner(
-        algorithm,
-        networks,
-        resolved[OptimizerConfig],
-        total_steps=steps,
-        micro_batch=options.per_device_train_batch_size,
-        reference=assembly.reference() if algorithm.reference else None,
-        seed=options.seed,
-    )
-    if isinstance(source, Rollouts):
-        source.max_steps = steps
-    return Loop(learner, source, folder, options, best, steps, assembly.precision.bf16, progress, figures)
-
-
-Built = tuple[Algorithm, dict[str, Network], Source, Best, tuple[str, ...]]
-
-
-def _sft(resolved: Resolved, assembly: Assembly, portion: int, folder: RunFolder, progress: Progress) -> Built:
-    data, options = resolved[DataConfig], resolved[TrainingConfig]
-    train_items, held_out = _items(readers.read_demonstrations, data, options.seed, folder, progress)
-    rows, eval_rows = (
-        _told(
-            encode_demonstrations(assembly.tokenizer, items, max_length=data.max_length, truncation=data.truncation),
-            folder,
-            progress,
-        )
-        if items
-        else []
-        for items in (train_items, held_out)
-    )
-    source = Rows(
-        rows, eval_rows, collate_demonstrations, Feed(len(rows), portion, options.seed), options.per_device_eval_batch_size
-    )
-    return SFT(resolved[SFTConfig]), {"policy": assembly.trained("policy")}, source, Best("eval_loss", False), ("loss",)
-
-
-def _reward(resolved: Resolved, assembly: Assembly, portion: int, folder: RunFolder, progress: Progress) -> Built:
-    data, options = resolved[DataConfig], resolved[TrainingConfig]
-    train_items, held_out = _items(readers.read_rankings, data, options.seed, folder, progress)
-    rows, eval_rows = (
-        _told(
-            encode_rankings(assembly.tokenizer, items, max_length=data.max_length, truncation=data.truncation), folder, progress
-        )
-        if items
-        else []
-        for items in (train_items, held_out)
-    )
-    source = Rows(rows, eval_rows, collate_rankings, Feed(len(rows), portion, options.seed), options.per_device_eval_batch_size)
-    networks = {"reward": assembly.trained("reward", head=True)}
-    return RewardModel(resolved[RewardModelConfig]), networks, source, Best("eval_loss", False), ("loss", "accuracy")
-
-
-def _ppo(resolved: Resolved, assembly: Assembly, portion: int, folder: RunFolder, progress: Progress) -> Built:
-    data, options, rollout, reward = (resolved[c] for c in (DataConfig, TrainingConfig, RolloutConfig, RewardConfig))
-    train_items, held_out = _items(readers.read_prompts, data, options.seed, folder, progress)
-    prompts, eval_prompts = (
-        _told(fit_prompts(assembly.tokenizer, items, max_prompt_length=rollout.max_prompt_length), folder, progress)
-        if items
-        else []
-        for items in (train_items, held_out)
-    )
-    path = Path(reward.reward_model_path) if reward.reward_model_path else None
-    judge = assembly.reward(path) if path else None
-    models = []
-    if judge is not None:
-        scorer = Scorer(judge, options.per_device_eval_batch_size)
-        models.append(ModelReward(scorer, judge.base.tokenizer, policy_tokenizer=assembly.tokenizer))
-    model = assembly.base.model
-    engine = TorchEngine(
-        model.config,
-        assembly.tokenizer,
-        dtype=torch.bfloat16 if assembly.precision.bf16 else model.dtype,
-        slots=rollout.rollout_slots,
-        device=assembly.precision.device,
-    )
-    source = Rollouts(
-        prompts, eval_prompts, Feed(len(prompts), portion, options.seed), engine, mix(reward, models), rollout, options.seed
-    )
-    algorithm = PPO(resolved[PPOConfig], rollout.temperature)
-    networks = {"policy": assembly.trained("policy"), "critic": assembly.critic(judge, path, new_head=resolved[PPOConfig].critic_head == "zero")}
-    return algorithm, networks, source, Best("eval_reward", True), ("reward", "objective/kl", "policy/entropy_avg")
-
-
-def _items(read: Any, data: DataConfig, seed: int, folder: RunFolder, progress: Progress) -> tuple[list[Any], list[Any]]:
-    """Training and held-out items, split by prompt; duplicates and leakage are told about and written to data.json."""
-    items = read(data.train_file)
-    if data.eval_file is not None:
-        train_items, held_out = items, read(data.eval_file)
-    elif data.eval_fraction:
-        splits = split_by_prompt(items, fractions=(1 - data.eval_fraction, data.eval_fraction, 0.0), seed=seed)
-        train_items, held_out = splits.train, splits.validation
-    else:
-        train_items, held_out = items, []
-    report = check({"train": train_items, "validation": held_out})
-    _tell(report.lines(), folder, progress)
-    return train_items, held_out
-
-
-def _told(encoded: tuple[list[Any], Any], folder: RunFolder, progress: Progress) -> list[Any]:
-    rows, report = encoded
-    _tell(report.lines(), folder, progress)
-    return rows
-
-
-def _tell(lines: list[str], folder: RunFolder, progress: Progress) -> None:
-    for line in lines:
-        folder.event(line)
-        progress.tell(line)
 
 
 def _save_model(verb: str, loop: Loop, folder: Path) -> Path:

@@ -7,7 +7,15 @@ from plaudit.schema import JSON
 from plaudit.training.learner import Learner
 from plaudit.training.sources import Rollouts
 
-STREAMS = {"old": "logp", "ref": "reference logp", "kl": "kl", "value": "value", "advantage": "advantage", "token_reward": "reward"}
+STREAMS = {
+    "old": "logp",
+    "ref": "ref_logp",
+    "kl": "kl",
+    "value": "value",
+    "advantage": "advantage",
+    "returns": "return",
+    "token_reward": "reward",
+}
 """Stream of a prepared batch -> what a reader calls it."""
 
 

@@ -19,7 +19,9 @@ def gold(
     """The rubric's total (0 to 1) of each answer; prompts as `support.questions` makes them."""
     return [
         score(
-            Prompt(messages=tuple(Message(m["role"], m["content"]) for m in prompt), meta={"intent": kind, "details": dict(facts)}),
+            Prompt(
+                messages=tuple(Message(m["role"], m["content"]) for m in prompt), meta={"intent": kind, "details": dict(facts)}
+            ),
             completion[0]["content"],
         ).total
         for prompt, completion, kind, facts in zip(prompts, completions, intent, details, strict=True)

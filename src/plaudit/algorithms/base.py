@@ -68,6 +68,7 @@ class Algorithm:
     networks   role -> what its forward pass must give, for example {"policy": {"logp", "entropy"}, "critic": {"value"}}
     reference  whether log-probabilities of the reference are needed
     grouped    whether rows of one group must stay in one micro-batch (pairs, rankings)
+    dropout    whether the adapters' dropout is on while training (never in RL, where it would move the ratio)
     epochs, mini_batches  optimiser passes over one batch, and optimiser steps in each pass
     temperature  logits are divided by it in every log-probability
     """
@@ -76,6 +77,7 @@ class Algorithm:
     networks: ClassVar[Mapping[str, frozenset[Want]]] = MappingProxyType({})
     reference: ClassVar[bool] = False
     grouped: ClassVar[bool] = False
+    dropout: ClassVar[bool] = False
     epochs: int = 1
     mini_batches: int = 1
     temperature: float = 1.0

@@ -37,6 +37,7 @@ class RewardModel(Algorithm):
     eats = "rankings"
     networks: ClassVar[Mapping[str, frozenset[Want]]] = MappingProxyType({"reward": frozenset({"score"})})
     grouped = True
+    dropout = True
 
     def __init__(self, options: RewardModelConfig) -> None:
         self.options = options

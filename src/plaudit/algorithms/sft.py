@@ -33,6 +33,7 @@ class SFTConfig:
 
 class SFT(Algorithm):
     eats = "demonstrations"
+    dropout = True
     networks: ClassVar[Mapping[str, frozenset[Want]]] = MappingProxyType({"policy": frozenset({"logp", "entropy"})})
 
     def __init__(self, options: SFTConfig) -> None:

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 
 from plaudit.config import config
+from plaudit.models.dropout import Rows, put_dropout
+from plaudit.models import attention
 from plaudit.models.forward import decoder_of, has_plain_layers
 from plaudit.schema import UserError
 
@@ -27,8 +29,8 @@ class AdapterConfig:
     """Rank of the adapters."""
     lora_alpha: Annotated[float, Gt(0)] = 32.0
     """Scale of the adapters: their output is multiplied with lora_alpha / lora_r."""
-    lora_dropout: Annotated[float, Ge(0)] = 0.0
-    """Dropout before the adapters while fine-tuning on demonstrations; RL never uses dropout."""
+    lora_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Dropout before the adapters while training on demonstrations or pairs, drawn for each row; RL never uses dropout."""
     lora_target_modules: list[str] | None = None
     """Names of the linear layers that get adapters; none means all of them, the output head left out."""
     lora_layers: Annotated[int, Ge(1)] | None = None
@@ -42,8 +44,21 @@ class Base:
     def __init__(self, model: Any, tokenizer: Any, digest: str, name: str, options: AdapterConfig) -> None:
         self.model, self.tokenizer, self.digest, self.name, self.options = model, tokenizer, digest, name, options
         model.requires_grad_(False).eval()
+        if has_plain_layers(model):
+            attention.use(model)
+        if has_plain_layers(model) and model.config._attn_implementation != "sdpa":
+            model.set_attn_implementation("sdpa")  # without a mask, other kinds would look at later tokens too
+        self._linear = sorted(
+            {
+                name.rsplit(".", 1)[-1]
+                for name, module in decoder_of(model).named_modules()
+                if isinstance(module, torch.nn.Linear)
+            }
+        )
         self._tuner: Any = None
         self._active: str | None = None
+        self._adapters: dict[str, AdapterConfig] = {}
+        self.dropout = Rows()
 
     @property
     def depth(self) -> int:
@@ -56,46 +71,45 @@ class Base:
     @property
     def shared_layers(self) -> int:
         """How many of the lowest layers no adapter touches; 0 where layers cannot be run one by one."""
-        if not has_plain_layers(self.model) or self.options.lora_layers is None:
-            return 0
-        return max(0, self.depth - self.options.lora_layers)
+        reach = [options.lora_layers or self.depth for options in (self.options, *self._adapters.values())]
+        return max(0, self.depth - max(reach)) if has_plain_layers(self.model) else 0
 
-    def add_adapter(self, name: str, *, seed: int) -> None:
-        """A new LoRA adapter whose output is 0 at first (B = 0); A is drawn from `seed` alone."""
+    def options_of(self, name: str) -> AdapterConfig:
+        """The options that an adapter was made with."""
+        return self._adapters[name]
+
+    def add_adapter(self, name: str, *, seed: int, options: AdapterConfig | None = None) -> None:
+        """A new LoRA adapter whose output is 0 at first (B = 0); A is drawn from `seed` alone.
+
+        `options` are the base's own unless the adapter was trained with others (rank, scale, layers).
+        """
         from peft import get_peft_model
 
+        self._adapters[name] = options = options or self.options
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft warns about every second adapter on one base, which is what we want
             torch.manual_seed(seed)
             if self._tuner is None:
-                self._tuner = get_peft_model(self.model, self.lora_config(), adapter_name=name)
+                self._tuner = get_peft_model(self.model, self.lora_config(options), adapter_name=name)
             else:
-                self._tuner.add_adapter(name, self.lora_config())
+                self._tuner.add_adapter(name, self.lora_config(options))
         for parameter in self.adapter_parameters(name).values():
             parameter.data = parameter.data.to(torch.promote_types(self.model.dtype, torch.float32))
+        if options.lora_dropout:
+            put_dropout(self.model, name, options.lora_dropout, self.dropout)
         self._active = None
 
-    def lora_config(self) -> Any:
-        """The options as peft's LoraConfig."""
+    def lora_config(self, options: AdapterConfig | None = None) -> Any:
+        """Options (the base's own where none are given) as peft's LoraConfig."""
         from peft import LoraConfig
 
-        o = self.options
+        o = options or self.options
         layers = None if o.lora_layers is None else list(range(max(0, self.depth - o.lora_layers), self.depth))
-        names = o.lora_target_modules or sorted(
-            {
-                name.rsplit(".", 1)[-1]
-                for name, module in decoder_of(self.model).named_modules()
-                if isinstance(module, torch.nn.Linear)
-            }
-            - {"base_layer", "default"}
-        )
-        if o.lora_target_modules is None and self._tuner is not None:
-            names = sorted(next(iter(self._tuner.peft_config.values())).target_modules)
         return LoraConfig(
             r=o.lora_r,
             lora_alpha=o.lora_alpha,  # type: ignore[arg-type]  # peft divides by it; it need not be whole
-            lora_dropout=0.0,  # dropout keyed by row is models.dropout's task
-            target_modules=list(names),
+            lora_dropout=0.0,  # put_dropout does it, row by row
+            target_modules=list(o.lora_target_modules or self._linear),
             layers_to_transform=layers,
             bias="none",
         )

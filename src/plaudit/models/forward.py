@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from plaudit.core.batch import Batch, Outputs
 from plaudit.core.logprob import head_logprob
+from plaudit.schema import UserError
 
 Tensor = torch.Tensor
 
@@ -72,6 +73,8 @@ def hidden_states(
     if not has_plain_layers(model):
         if start or stop is not None:
             raise ValueError(f"a {decoder.config.model_type} model cannot be run layer by layer")
+        if layout.attention is not None and decoder.config._attn_implementation != "sdpa":
+            raise UserError(f"packing needs sdpa attention, which {decoder.config.model_type} models lack; set packing: false")
         return decoder(
             input_ids=layout.ids, attention_mask=layout.attention, position_ids=layout.positions, use_cache=False
         ).last_hidden_state

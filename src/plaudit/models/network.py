@@ -11,6 +11,7 @@ import torch
 
 from plaudit.core.batch import Batch, Outputs
 from plaudit.models.base import Base
+from plaudit.models.dropout import Draw
 from plaudit.models.forward import Layout, hidden_states, read
 
 Tensor = torch.Tensor
@@ -68,13 +69,21 @@ class Network:
             return hidden_states(model, Layout(batch, False), stop=self.start)
 
     def __call__(
-        self, batch: Batch, want: AbstractSet[str], *, temperature: float = 1.0, trunk: Tensor | None = None
+        self,
+        batch: Batch,
+        want: AbstractSet[str],
+        *,
+        temperature: float = 1.0,
+        trunk: Tensor | None = None,
+        draw: Draw | None = None,
     ) -> Outputs:
         """Outputs of the wanted kinds for these rows; gradients flow if they are switched on.
 
         `trunk` is what `trunk(batch)` gave for the same rows (padding may differ: it is cut to the batch's width).
+        `draw` switches the adapter's dropout on, for this pass.
         """
         layout = Layout(batch, self.packing)
+        self.base.dropout.enter(draw, batch, layout.index)
         with self.base.using(self.adapter) as model:
             with self._autocast():
                 hidden = hidden_states(

@@ -17,7 +17,7 @@ import torch
 
 from plaudit.core.batch import from_rows
 from plaudit.models.base import AdapterConfig, Base
-from plaudit.models.folder import save_model
+from plaudit.models.folder import save_model, write_folder
 from plaudit.models.heads import rescaled, scalar_head
 from plaudit.models.load import load
 from plaudit.models.network import Network
@@ -44,16 +44,16 @@ def save_reward(folder: Path, network: Network, *, mean: float, deviation: float
 
     folder.mkdir(parents=True, exist_ok=True)
     base, adapter = network.base, network.adapter is not None
-    info = RewardInfo(base.name, base.digest, adapter, mean, deviation, asdict(base.options))
+    options = base.options_of(network.adapter) if network.adapter is not None else base.options
+    info = RewardInfo(base.name, base.digest, adapter, mean, deviation, asdict(options))
     head = network.head
     assert head is not None
-    if adapter:
-        assert network.adapter is not None
+    if network.adapter is not None:
         tensors = {
             f"base_model.model.{k}": v.detach().contiguous() for k, v in base.adapter_parameters(network.adapter).items()
         }
         save_file(tensors, folder / "adapter_model.safetensors")
-        base.lora_config().save_pretrained(str(folder))
+        base.lora_config(options).save_pretrained(str(folder))
         base.tokenizer.save_pretrained(str(folder))
     else:
         save_model(base.model, base.tokenizer, folder)
@@ -95,7 +95,7 @@ def put_reward(folder: Path, base: Base, name: str, *, seed: int = 0, **settings
     if not info.adapter:
         raise UserError(f"{folder} holds a whole model, not an adapter")
     base.check_digest(info.base_digest, folder)
-    base.add_adapter(name, seed=seed)
+    base.add_adapter(name, seed=seed, options=AdapterConfig(**info.lora))
     saved = load_file(folder / "adapter_model.safetensors")
     mine = base.adapter_parameters(name)
     with torch.no_grad():

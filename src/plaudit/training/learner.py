@@ -18,6 +18,7 @@ import torch
 from plaudit.algorithms.base import Algorithm, Moments
 from plaudit.core import masked, schedule
 from plaudit.core.batch import Batch, Outputs
+from plaudit.models.dropout import Draw
 from plaudit.models.network import Network
 from plaudit.training.options import OptimizerConfig
 
@@ -126,6 +127,7 @@ class Learner:
         self, batch: Batch, mini: MiniBatch, trunks: Mapping[int, Tensor | None], log: _Log
     ) -> tuple[dict[str, Moments], bool]:
         """One optimiser step of every network on one mini-batch; (metrics as sums, whether it was taken)."""
+        draw = Draw(self.seed, self.steps) if self.algorithm.dropout else None
         rows = batch.rows(torch.cat(mini))
         sums = {name: float(self.total(weight.sum())) for name, weight in rows.weight.items()}
         moments: dict[str, Moments] = {}
@@ -135,7 +137,7 @@ class Learner:
         for role, network in self.networks.items():
             for index in mini:
                 micro = batch.rows(index).normalised(sums)
-                outputs = self._forward(network, role, micro, trunks[int(index[0])])
+                outputs = self._forward(network, role, micro, trunks[int(index[0])], draw)
                 terms = self.algorithm.loss(outputs, micro)
                 loss = torch.stack([(term * micro.weight[name]).sum() for name, term in terms.items()])
                 loss.sum().backward()
@@ -151,9 +153,10 @@ class Learner:
         log.add(losses, norms, finite)
         return moments, finite
 
-    def _forward(self, network: Network, role: str, micro: Batch, trunk: Tensor | None) -> Outputs:
+    def _forward(self, network: Network, role: str, micro: Batch, trunk: Tensor | None, draw: Draw | None = None) -> Outputs:
         shared = trunk if network.start else None
-        return network(micro, self.algorithm.networks[role], temperature=self.algorithm.temperature, trunk=shared)
+        want = self.algorithm.networks[role]
+        return network(micro, want, temperature=self.algorithm.temperature, trunk=shared, draw=draw)
 
     # -- before the step --------------------------------------------------------------------------------------------
 

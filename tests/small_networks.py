@@ -1,0 +1,167 @@
+"""Tiny float64 networks, batches and learners for the tests of models, training and laws. Everything follows from seeds."""
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from plaudit.algorithms.ppo import PPO, PPOConfig
+from plaudit.algorithms.reward import RewardModel, RewardModelConfig
+from plaudit.algorithms.sft import SFT, SFTConfig
+from plaudit.core.batch import from_rows
+from plaudit.models.base import AdapterConfig, Base
+from plaudit.models.heads import scalar_head
+from plaudit.models.network import Network
+from plaudit.models.tiny import tiny_tokenizer
+from plaudit.training.learner import Learner
+from plaudit.training.options import OptimizerConfig
+
+VOCABULARY = 29
+F64 = torch.float64
+ROLES = {"sft": {"policy": False}, "reward": {"reward": True}, "ppo": {"policy": False, "critic": True}}
+"""Roles of each algorithm, and whether they have a scalar head."""
+
+
+def llama(seed=0, dtype=F64, **options):
+    """A random Llama of 3 layers; weights large enough for opinions, biases and norms not trivial."""
+    settings = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.3,
+        "tie_word_embeddings": False,
+        "pad_token_id": 2,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(LlamaConfig(**{**settings, **options}))
+        for name, weight in model.named_parameters():
+            if "norm" in name:
+                weight.data.add_(torch.randn_like(weight) * 0.2)
+    return model.to(dtype).eval()
+
+
+def base(seed=0, dtype=F64, model=None, **options):
+    """A base with LoRA options as given (rank 4 unless said otherwise)."""
+    lora = AdapterConfig(**{"use_peft": True, "lora_r": 4, "lora_alpha": 8.0, **options})
+    return Base(llama(seed, dtype) if model is None else model, tiny_tokenizer(), "digest-of-the-base", "base", lora)
+
+
+def head(seed, dtype=F64, width=16):
+    """A scalar head that is not 0."""
+    layer = scalar_head(width).to(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=dtype))
+    return layer
+
+
+def adapter(on, role, *, scalar=False, seed=None, **settings):
+    """A network whose adapter does something: B is drawn too, instead of 0."""
+    seed = sum(map(ord, role)) if seed is None else seed
+    on.add_adapter(role, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in on.adapter_parameters(role).items():
+            if "lora_B" in name:
+                p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype) * 0.2)
+    return Network(role, on, adapter=role, head=head(seed, on.model.dtype) if scalar else None, **settings)
+
+
+def whole(role, *, scalar=False, dtype=F64, seed=0, **settings):
+    """A network that owns all its weights."""
+    return Network(role, base(seed, dtype), whole=True, head=head(seed, dtype) if scalar else None, **settings)
+
+
+def rows(count, seed=0, prompt=3, shortest=1, longest=9):
+    """Ids and masks of `count` ragged rows: a prompt, then an answer that ends with EOS (which is the pad id too)."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(low, high, size):
+        return torch.randint(low, high, (size,), generator=generator).tolist()
+
+    ids, mask = [], []
+    for _ in range(count):
+        before, answer = prompt + draw(0, 3, 1)[0], draw(shortest, longest + 1, 1)[0]
+        ids.append([*draw(3, VOCABULARY, before + answer - 1), 2])
+        mask.append([0] * before + [1] * answer)
+    return ids, mask
+
+
+def demonstrations(count=6, seed=0, dtype=F64, weights=True):
+    """An SFT batch; one row in three has a gap in its mask, as in a dialogue of several turns."""
+    ids, mask = rows(count, seed)
+    for r in range(0, count, 3):
+        first = mask[r].index(1)
+        if sum(mask[r]) > 3:
+            mask[r][first + 1] = 0
+    sides = {"weight": [0.5 + r % 3 for r in range(count)]} if weights else {}
+    return from_rows(ids, mask, key=[1000 + r for r in range(count)], sides=sides, dtype=dtype)
+
+
+def pairs(count=4, seed=0, dtype=F64, weights=True):
+    """A reward-model batch of `count` pairs with margins and soft labels."""
+    ids, mask = rows(2 * count, seed)
+    sides = {
+        "margin": [0.1 * (r // 2) for r in range(2 * count)],
+        "probability": [1.0 if r // 2 % 2 else 0.8 for r in range(2 * count)],
+    }
+    if weights:
+        sides["weight"] = [0.5 + r // 2 for r in range(2 * count)]
+    group = [r // 2 for r in range(2 * count)]
+    place = [r % 2 for r in range(2 * count)]
+    return from_rows(ids, mask, group=group, place=place, key=[2000 + r for r in range(2 * count)], sides=sides, dtype=dtype)
+
+
+def rollouts(count=6, seed=0, dtype=F64):
+    """A PPO batch before annotation."""
+    ids, mask = rows(count, seed)
+    generator = torch.Generator().manual_seed(seed + 1)
+    return from_rows(ids, mask, sides={"reward": torch.randn(count, generator=generator, dtype=dtype).tolist()}, dtype=dtype)
+
+
+BATCHES = {"sft": demonstrations, "reward": pairs, "ppo": rollouts}
+
+
+def algorithm(kind, **options):
+    """The algorithm with every term of its loss switched on, unless options say otherwise."""
+    if kind == "sft":
+        return SFT(SFTConfig(**{"entropy_coef": 0.1, **options}))
+    if kind == "reward":
+        return RewardModel(RewardModelConfig(**{"center_rewards_coefficient": 0.01, **options}))
+    return PPO(PPOConfig(**{"entropy_coef": 0.01, "num_ppo_epochs": 2, **options}), temperature=0.9)
+
+
+def learner(kind, *, options=None, optimizer=None, full=False, dtype=F64, lora=None, micro_batch=8, total_steps=10, **settings):
+    """A learner of this algorithm over tiny networks: adapters on one base, or (`full`) networks of their own."""
+    shared = base(dtype=dtype, **(lora or {}))
+    networks = {
+        role: whole(role, scalar=scalar, dtype=dtype, **settings) if full else adapter(shared, role, scalar=scalar, **settings)
+        for role, scalar in ROLES[kind].items()
+    }
+    return Learner(
+        algorithm(kind, **(options or {})),
+        networks,
+        OptimizerConfig(**{"learning_rate": 1e-3, "max_grad_norm": 0.0, **(optimizer or {})}),
+        total_steps=total_steps,
+        micro_batch=micro_batch,
+        reference=Network("reference", shared, **settings) if kind == "ppo" else None,
+    )
+
+
+def gradients(learner):
+    """All gradients that the last backward pass left behind, in one vector."""
+    found = [
+        p.grad.flatten() for network in learner.networks.values() for p in network.parameters().values() if p.grad is not None
+    ]
+    return torch.cat(found)
+
+
+def weights(learner):
+    """All trained weights, in one vector."""
+    return torch.cat([p.detach().flatten() for n in learner.networks.values() for p in n.parameters().values()]).clone()

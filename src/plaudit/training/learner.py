@@ -93,7 +93,8 @@ class Learner:
             if log.refused or self.algorithm.enough(now):
                 break
         self.steps += 1
-        self.algorithm.after(described, len(batch))
+        if not log.refused:
+            self.algorithm.after(described, len(batch))
         return {
             **described,
             **self.algorithm.summarise(moments),

@@ -18,10 +18,20 @@ PAGE = Path(__file__).with_name("walk.md")
 BLOCK = re.compile(r"(<!-- walk: (\w+) -->\n```\w*\n).*?(\n```)", re.DOTALL)
 QUESTIONS = ("Where is my order 1182?", "How do I reset my password?", "I was charged twice.", "Do you ship to Norway?")
 FOLLOWED = QUESTIONS[0]
-COMMON = "model_name_or_path=tiny eval_fraction=0 use_peft=true learning_rate=0.01 bf16=false".split()
+COMMON = ["model_name_or_path=tiny", "eval_fraction=0", "use_peft=true", "learning_rate=0.01", "bf16=false"]
 REWARD = [*COMMON, "train_file=pairs.jsonl", "output_dir=runs/reward", "max_steps=4"]
-PPO = f"""train_file=prompts.jsonl output_dir=runs/ppo reward_model_path=runs/reward/model missing_eos_penalty=0.5 max_steps=2
-per_device_train_batch_size=4 num_generations=2 max_completion_length=8 num_ppo_epochs=2 num_mini_batches=2""".split()
+PPO = [
+    "train_file=prompts.jsonl",
+    "output_dir=runs/ppo",
+    "reward_model_path=runs/reward/model",
+    "missing_eos_penalty=0.5",
+    "max_steps=2",
+    "per_device_train_batch_size=4",
+    "num_generations=2",
+    "max_completion_length=8",
+    "num_ppo_epochs=2",
+    "num_mini_batches=2",
+]
 
 
 def blocks() -> dict[str, str]:
@@ -43,7 +53,6 @@ def _blocks() -> dict[str, str]:
     from plaudit.config import load
     from plaudit.training.build import build
     from plaudit.training.folder import RunFolder
-    from plaudit.training.progress import Silent
     from plaudit.training.run import sections, train
 
     _files()

@@ -1,7 +1,7 @@
 """`plaudit VERB`: the verbs together, and what the shell sees when something goes wrong.
 
 Exit codes: 0 done; 1 a bug of ours (with traceback), or the doctor says act; 2 a mistake the user can mend (one sentence);
-130 Ctrl-C.
+130 Ctrl-C; 143 a run that SIGTERM stopped.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         app(args=None if words is None else list(words), prog_name="plaudit")
     except SystemExit as end:
-        if end.code == 130:
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
             print("Stopped.", file=sys.stderr)
         raise
     except UserError as mistake:

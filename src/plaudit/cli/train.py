@@ -19,12 +19,17 @@ def train(
     place: Place = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model: `plaudit train ppo ppo.yaml learning_rate=1e-6`. `plaudit config ppo` writes such a file."""
+    """Train a model: `plaudit train ppo ppo.yaml learning_rate=1e-6`. `plaudit config ppo` writes such a file.
+
+    Ctrl-C or SIGTERM writes a checkpoint first; the exit code is then 130 or 143.
+    """
     chosen = placed(place)
     from plaudit.config import load
-    from plaudit.training.run import sections
+    from plaudit.training.run import STOPPED, sections
     from plaudit.training.run import train as run
 
     path, options = file_and_words(words or [])
     classes, defaults = sections(algorithm)
-    emit(run(algorithm, load(classes, path, [*options, *chosen], defaults), resume=resume), as_json, f"Run of {algorithm}")
+    result = run(algorithm, load(classes, path, [*options, *chosen], defaults), resume=resume)
+    emit(result, as_json, f"Run of {algorithm}")
+    raise typer.Exit(STOPPED.get(str(result["status"]), 0))

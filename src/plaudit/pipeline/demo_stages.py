@@ -25,7 +25,7 @@ from plaudit.pipeline.support.questions import questions
 from plaudit.pipeline.support.rubric import score
 from plaudit.schema import JSON, Completion, Demonstration, Prompt, Ranking, Sampling, to_json
 from plaudit.store import Store
-from plaudit.training.run import sections, train
+from plaudit.training.run import STOPPED, sections, train
 
 if TYPE_CHECKING:
     from plaudit.pipeline.demo import Demo
@@ -245,7 +245,9 @@ def ppo_summary(demo: Demo, judged: Judged) -> JSON:
 def _train(demo: Demo, verb: str, *words: str) -> None:
     classes, defaults = sections(verb)
     fixed = (f"output_dir={demo.folder / verb}", f"seed={demo.options.seed}", f"place={demo.options.place}")
-    train(verb, load(classes, None, [*fixed, *words], defaults), progress=demo.progress)
+    result = train(verb, load(classes, None, [*fixed, *words], defaults), progress=demo.progress)
+    if result["status"] in STOPPED:
+        raise SystemExit(STOPPED[str(result["status"])])
 
 
 def _generate(demo: Demo, model: str | Path, prompts: Sequence[Prompt], n: int, limit: int) -> list[Completion]:

@@ -47,9 +47,7 @@ def save(parent: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], s
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         _write(beside, tensors, state)
-        if target.exists():  # the same step again, after a resume: identical content
-            shutil.rmtree(target)
-        os.replace(beside, target)
+        _put(beside, target)
         _sync(parent)
     except OSError as problem:
         shutil.rmtree(beside, ignore_errors=True)
@@ -59,6 +57,31 @@ def save(parent: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], s
             "start again with --resume"
         ) from problem
     return target
+
+
+def _put(beside: Path, target: Path) -> None:
+    """Give a whole checkpoint its name. One of that name goes aside first: `tidy` puts it back after a crash in between."""
+    aside = target.with_name(f".{target.name}.old")
+    if target.exists():
+        os.replace(target, aside)
+    try:
+        os.replace(beside, target)
+    except OSError:
+        if aside.exists():
+            os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def tidy(parent: Path) -> None:
+    """Clear away what a process left that died while it wrote or deleted a checkpoint."""
+    for old in parent.glob(".checkpoint-*.old"):
+        target = parent / old.name.removeprefix(".").removesuffix(".old")
+        if not target.exists():
+            os.replace(old, target)
+    for pattern in ("old", "tmp", "gone"):
+        for left in parent.glob(f".checkpoint-*.{pattern}"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
@@ -94,28 +117,32 @@ def _sync(folder: Path) -> None:
 def problem_with(folder: Path) -> str | None:
     """What is wrong with a checkpoint folder; None when every file is as its manifest says."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError):
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        expected = {name: (about["bytes"], about["sha256"]) for name, about in manifest.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return "it has no readable manifest"
-    for name, expected in manifest.items():
+    if not {"state.json", *(path.name for path in folder.glob("*.safetensors"))} <= set(expected):
+        return "its manifest does not name all of its files"
+    for name, wanted in expected.items():
         try:
-            content = (folder / name).read_bytes()
-        except OSError:
+            with open(folder / name, "rb") as file:
+                found = (os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        except (OSError, ValueError):
             return f"{name} is missing"
-        if len(content) != expected["bytes"] or hashlib.sha256(content).hexdigest() != expected["sha256"]:
+        if found != wanted:
             return f"{name} is not what was written"
     return None
 
 
 def load(folder: Path) -> Checkpoint:
     """Read a checkpoint; UserError where it is torn."""
-    from safetensors.torch import load as from_bytes
+    from safetensors.torch import load_file
 
     wrong = problem_with(folder)
     if wrong:
-        raise UserError(f"checkpoint {folder} cannot be used: {wrong}; choose an earlier one")
+        raise UserError(f"checkpoint {folder} cannot be used: {wrong}")
     match = NAME.fullmatch(folder.name)
-    tensors = {path.stem: from_bytes(path.read_bytes()) for path in sorted(folder.glob("*.safetensors"))}
+    tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
     state = json.loads((folder / "state.json").read_text())
     return Checkpoint(folder, int(match.group(1)) if match else int(state.get("step", 0)), tensors, state)
 
@@ -128,6 +155,7 @@ def steps(parent: Path) -> list[int]:
 
 def latest(parent: Path, tell: Callable[[str], None]) -> Checkpoint | None:
     """The newest checkpoint that is whole; None when there is none. A torn one is renamed to `*.torn` and told about."""
+    tidy(parent)
     for step in reversed(steps(parent)):
         folder = parent / f"checkpoint-{step}"
         wrong = problem_with(folder)
@@ -141,7 +169,15 @@ def latest(parent: Path, tell: Callable[[str], None]) -> Checkpoint | None:
 
 
 def rotate(parent: Path, keep: int, always: set[int]) -> None:
-    """Delete all but the `keep` newest checkpoints and those in `always` (the best one)."""
+    """Delete all but the `keep` newest checkpoints and those in `always` (the best one).
+
+    Each is renamed first, so that a half-deleted one never has a checkpoint's name.
+    """
     for step in steps(parent)[:-keep]:
         if step not in always:
-            shutil.rmtree(parent / f"checkpoint-{step}", ignore_errors=True)
+            gone = parent / f".checkpoint-{step}.gone"
+            try:
+                os.replace(parent / f"checkpoint-{step}", gone)
+            except OSError:
+                continue  # it stays: too many are better than too few
+            shutil.rmtree(gone, ignore_errors=True)

@@ -2,7 +2,8 @@
 
 config.yaml    every option as it was resolved        metrics.jsonl  one line a logged step (timings begin with `time/`)
 samples.jsonl  answers with their rewards             events.log     what happened: checkpoints, refused steps, stops
-checkpoint-N/  see training.checkpoint                summary.json   the result, written last
+inputs.json    digests of data and models it reads    summary.json   the result, written last
+checkpoint-N/  see training.checkpoint                model/         the trained model
 """
 
 from __future__ import annotations
@@ -12,40 +13,68 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
 from plaudit.config import diff
 from plaudit.schema import JSON, UserError
+from plaudit.training import checkpoint
 
-MAY_CHANGE = frozenset({"logging_steps", "save_total_limit", "output_dir", "place"})
+LOGS = ("metrics.jsonl", "samples.jsonl")
+MAY_CHANGE = frozenset({"logging_steps", "save_total_limit", "output_dir", "place", "load_best_model_at_end"})
 """Options that do not touch the trajectory, so a resumed run may have others."""
 
 
 class RunFolder:
-    """One run's files. Lines are appended and flushed; on resume everything after the checkpoint is cut off."""
+    """One run's files, held by one process at a time. A resumed run cuts its logs back to the checkpoint."""
 
     def __init__(self, path: Path, config: Mapping[str, Any], *, resume: bool) -> None:
-        self.path = path
+        self.path, self.resume = path, resume
         try:
             path.mkdir(parents=True, exist_ok=True)
-            probe = path / ".writable"
-            probe.touch()
-            probe.unlink()
+            self._held = _hold(path)
         except OSError as problem:
             raise UserError(f"output_dir {path} cannot be written: {problem.strerror}; choose another folder") from problem
         saved = path / "config.yaml"
-        if saved.exists():
+        if saved.exists() and self._begun():
             if not resume:
+                self.close()
                 raise UserError(f"output_dir {path} already holds a run; go on with --resume, or choose another folder")
-            before = yaml.safe_load(saved.read_text())
+            before = yaml.safe_load(saved.read_text(encoding="utf-8"))
             changed = diff(before, dict(config), ignore=MAY_CHANGE)
             if changed:
+                self.close()
                 raise UserError(
                     f"{path} was started with another config: {'; '.join(changed)}; put it back, or choose another folder"
                 )
         write_text(saved, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    def _begun(self) -> bool:
+        """Whether anything was trained here: a start that failed on its options or data leaves the folder free."""
+        return (self.path / "metrics.jsonl").exists() or bool(checkpoint.steps(self.path))
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        self._held.close()
+
+    def inputs(self, **digests: str) -> None:
+        """Note by content what the run reads, by option name; UserError where a resumed run would read something else."""
+        path = self.path / "inputs.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if self.resume and self._begun() and path.exists() else {}
+        for option, digest in digests.items():
+            if before.get(option, digest) != digest:
+                raise UserError(
+                    f"{self.path} cannot go on: {option} no longer has the content that it was started with; put that back, "
+                    "or choose another folder"
+                )
+        write_text(path, json.dumps(before | digests, indent=2) + "\n")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one line to metrics.jsonl."""
@@ -60,18 +89,34 @@ class RunFolder:
         with open(self.path / "events.log", "a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
 
-    def cut_after(self, step: int) -> None:
-        """Drop metrics and samples of steps after `step`: they will be made again, the same to the last bit."""
-        for name in ("metrics.jsonl", "samples.jsonl"):
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each log, once they are on the disk: what a checkpoint notes, for `cut`."""
+        found = {}
+        for name in LOGS:
+            if (self.path / name).exists():
+                with open(self.path / name, "ab") as file:
+                    os.fsync(file.fileno())
+                    found[name] = file.tell()
+        return found
+
+    def cut(self, sizes: Mapping[str, int]) -> None:
+        """Cut the logs back to these sizes: what came after will be made again, the same to the last bit."""
+        for name in LOGS:
             path = self.path / name
             if path.exists():
-                kept = [line for line in path.read_text(encoding="utf-8").split("\n") if _step_of(line) <= step]
-                write_text(path, "".join(f"{line}\n" for line in kept))
+                os.truncate(path, min(sizes.get(name, 0), path.stat().st_size))
 
     def metrics(self) -> list[JSON]:
         """All lines of metrics.jsonl."""
         path = self.path / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    def finished(self) -> JSON | None:
+        """summary.json of a run that came to its end; None where anything of it is missing."""
+        path = self.path / "summary.json"
+        if not path.exists() or not (self.path / "model").is_dir():
+            return None
+        return json.loads(path.read_text(encoding="utf-8"))
 
     def finish(self, summary: JSON) -> None:
         """Write summary.json."""
@@ -82,12 +127,19 @@ class RunFolder:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def _step_of(line: str) -> float:
-    """The step of a JSON line; infinite for an empty or torn one, so that it is cut."""
+def _hold(path: Path) -> IO[str]:
+    """An open file whose lock ends with the process, however it ends; UserError where another process has it."""
+    file = open(path / ".lock", "w")  # noqa: SIM115  (it stays open as long as the run)
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UserError(f"another process is training in {path}; wait for it to end, or choose another folder") from None
+    except (ImportError, OSError):
+        pass  # Windows, or a file system without locks
+    return file
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -18,7 +19,7 @@ from plaudit.training.folder import RunFolder
 from plaudit.training.learner import Learner
 from plaudit.training.options import TrainingConfig
 from plaudit.training.progress import Progress
-from plaudit.training.sources import Source
+from plaudit.training.sources import Portion, Source
 
 CANARY = "sampling/sampling_logp_difference/mean"
 CANARY_LIMIT = {False: 0.01, True: 0.25}
@@ -37,8 +38,10 @@ class Best:
     since: int = 0
 
     def see(self, step: int, value: float) -> bool:
-        """Take note of an evaluation; True where it is the best."""
-        better = self.value is None or (value > self.value if self.greater_is_better else value < self.value)
+        """Take note of an evaluation; True where it is the best. One that is no number never is."""
+        better = not math.isnan(value) and (
+            self.value is None or (value > self.value if self.greater_is_better else value < self.value)
+        )
         if better:
             self.step, self.value, self.since = step, value, 0
         else:
@@ -66,32 +69,45 @@ class Loop:
     refused_total: int = 0
     evaluated: int = -1
     """Step of the last evaluation, so that a resumed run does not repeat it."""
+    saved: int = -1
+    """Step of the last checkpoint."""
     stopping: str | None = field(default=None, init=False)
 
     def run(self) -> str:
-        """Train to the end, or until stopped; `finished`, `early` (no better evaluation came) or the name of a signal."""
+        """Train to the end, or until stopped; `finished`, `early` (no better evaluation came) or the name of a signal.
+
+        What is next follows from the state alone, so a run that died in between goes on with just that.
+        """
         self.progress.task("training", self.total_steps)
         with self._signals():
-            if self.evaluated < 0:
-                self._evaluate()
-            while self.step < self.total_steps:
-                self._advance()
-                if self.stopping:
+            while not self.stopping:
+                if self._evaluation_due():
+                    self._evaluate()
+                elif self.step >= self.total_steps or self._patience_is_over():
                     self._save()
-                    self.folder.event(f"{self.stopping}: stopped after step {self.step}")
-                    return self.stopping
-                patience = self.options.early_stopping_patience
-                if patience and self.best.since >= patience:
-                    self.folder.event(f"stopped early after step {self.step}: best {self.best.metric} at step {self.best.step}")
-                    break
-            if self.evaluated < self.step:
-                self._evaluate()  # whatever eval_steps is: the weights at the end compete for the best too
-        self._save()
-        return "finished" if self.step >= self.total_steps else "early"
+                    return "finished" if self.step >= self.total_steps else "early"
+                else:
+                    self._advance()
+            self._save()
+        self.folder.event(f"{self.stopping}: stopped after step {self.step}")
+        return self.stopping
+
+    def _evaluation_due(self) -> bool:
+        """At the beginning, every eval_steps, and at the end, so that the last weights compete for the best too."""
+        every = self.options.eval_steps
+        on_time = self.step == self.total_steps or (every is not None and self.step % every == 0)
+        return self.evaluated < 0 or (self.evaluated < self.step and on_time)
+
+    def _patience_is_over(self) -> bool:
+        patience = self.options.early_stopping_patience
+        if not patience or self.best.since < patience:
+            return False
+        self.folder.event(f"stopped early after step {self.step}: best {self.best.metric} at step {self.best.step}")
+        return True
 
     def _advance(self) -> None:
         clock = time.perf_counter()
-        portion = self.source.at(self.step, self.learner)
+        portion = self._portion()
         batch = portion.batch.to(self.learner.device)
         metrics = {**portion.metrics, **self.learner.step(batch), "time/step": time.perf_counter() - clock}
         self.step += 1
@@ -101,12 +117,17 @@ class Loop:
                 self.folder.sample(self.step, sample)
         self.progress.advance(self.step, {name: metrics[name] for name in self.shown if name in metrics})
         self._guard(metrics)
-        evaluated = bool(self.options.eval_steps) and self.step % (self.options.eval_steps or 1) == 0
-        if evaluated:
-            self._evaluate()
         every = self.options.save_steps or self.options.eval_steps or 100
-        if self.step % every == 0 and not evaluated:
+        if self.step % every == 0 and not self._evaluation_due():
             self._save()
+
+    def _portion(self) -> Portion:
+        """The next batch. Where the user's part of it fails (a reward function), the steps so far are kept first."""
+        try:
+            return self.source.at(self.step, self.learner)
+        except UserError:
+            self._save()
+            raise
 
     def _guard(self, metrics: dict[str, float]) -> None:
         """Stop where going on would be worthless: stale sampler weights, or steps that are not finite."""
@@ -129,6 +150,7 @@ class Loop:
         metrics, samples = self.source.evaluate(self.step, self.learner)
         self.evaluated = self.step
         if not metrics:
+            self._save()
             return
         self.folder.log(self.step, {**metrics, "time/evaluate": time.perf_counter() - clock})
         for sample in samples:
@@ -138,6 +160,9 @@ class Loop:
             self._save()
 
     def _save(self) -> None:
+        """Write a checkpoint of this step, unless there is one."""
+        if self.saved == self.step:
+            return
         tensors, state = self.learner.state()
         best = {"step": self.best.step, "value": self.best.value, "since": self.best.since}
         random = {"torch": torch.get_rng_state()}
@@ -148,8 +173,10 @@ class Loop:
             "refused_total": self.refused_total,
             "evaluated": self.evaluated,
             "threads": torch.get_num_threads(),
+            "sizes": self.folder.sizes(),
         }
         checkpoint.save(self.folder.path, self.step, {**tensors, "random": random}, state)
+        self.saved = self.step
         keep = {self.best.step} if self.best.value is not None else set()
         checkpoint.rotate(self.folder.path, self.options.save_total_limit, keep)
 
@@ -157,17 +184,20 @@ class Loop:
         """Go on from the newest whole checkpoint; from the start where there is none."""
         found = checkpoint.latest(self.folder.path, self._tell)
         if found is None:
-            self.folder.cut_after(-1)
+            self.folder.cut({})
             self._tell("no checkpoint yet: starting from the beginning")
             return
         self._take(found)
-        self.folder.cut_after(self.step)
+        self.folder.cut(found.state["sizes"])
         self._tell(f"going on after step {self.step} of {self.total_steps}")
 
     def take_best(self) -> None:
         """Put the weights of the best evaluation back, where there was one."""
         if self.best.value is not None and self.best.step != self.step:
-            saved = checkpoint.load(self.folder.path / f"checkpoint-{self.best.step}")
+            try:
+                saved = checkpoint.load(self.folder.path / f"checkpoint-{self.best.step}")
+            except UserError as torn:
+                raise UserError(f"{torn}; to keep the last weights, --resume with load_best_model_at_end=false") from torn
             for role, network in self.learner.networks.items():
                 network.restore(saved.tensors[role])
 
@@ -175,7 +205,7 @@ class Loop:
         state = found.state
         self.learner.restore(found.tensors, state)
         self.step, self.refused, self.refused_total = state["step"], state["refused"], state["refused_total"]
-        self.evaluated = state["evaluated"]
+        self.evaluated, self.saved = state["evaluated"], state["step"]
         self.best.step, self.best.value, self.best.since = (state["best"][k] for k in ("step", "value", "since"))
         torch.set_rng_state(found.tensors["random"]["torch"])
         if state["threads"] != torch.get_num_threads():
@@ -188,13 +218,14 @@ class Loop:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C end the run after the step that is under way; a second Ctrl-C ends it at once."""
+        """SIGTERM and Ctrl-C end the run after the step that is under way; a second one ends it at once."""
 
         def stop(number: int, frame: FrameType | None) -> None:
             if self.stopping:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
             self.stopping = signal.Signals(number).name
-            self.progress.tell(f"{self.stopping}: finishing step {self.step + 1}, then writing a checkpoint")
+            with suppress(RuntimeError):  # the signal may have come in the middle of writing to the same stream
+                self.progress.tell(f"{self.stopping}: finishing step {self.step + 1}, then writing a checkpoint")
 
         before: dict[signal.Signals, Any] = {}
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ VERBS: dict[str, tuple[type, ...]] = {
     "ppo": (*SHARED, RolloutConfig, RewardConfig, PPOConfig),
 }
 LORA_RATE = "lora_learning_rate"
+STOPPED = {"SIGINT": 130, "SIGTERM": 143}
+"""Status of a run that was stopped -> the exit code a shell gives that signal."""
 
 
 def sections(verb: str) -> tuple[list[type], dict[str, Any]]:
@@ -57,25 +60,38 @@ def train(verb: str, resolved: Resolved, *, resume: bool = False, progress: Prog
     place.check(options.place)
     path = Path(options.output_dir)
     resolved = _settled(verb, resolved, path if resume else None)
-    folder = RunFolder(path, resolved.flat(), resume=resume)
-    loop = build(verb, resolved, folder, progress)
-    if resume:
-        loop.resume()
-    status = loop.run()
-    summary = {"verb": verb, "status": status, "steps": loop.step, "refused_steps": loop.refused_total, "output_dir": str(path)}
-    if status not in ("finished", "early"):
-        progress.tell(f"stopped after step {loop.step}; go on with --resume")
-        return {**summary, "seconds": time.perf_counter() - started}
-    if options.load_best_model_at_end:
+    with RunFolder(path, resolved.flat(), resume=resume) as folder:
+        done = folder.finished() if resume else None
+        if done is not None:
+            progress.tell(f"{path} is finished: there is nothing to go on with")
+            return done
+        loop = build(verb, resolved, folder, progress)
+        if resume:
+            loop.resume()
+        status = loop.run()
+        summary = {"verb": verb, "status": status, "steps": loop.step, "refused_steps": loop.refused_total}
+        summary["output_dir"] = str(path)
+        if status in STOPPED:
+            progress.tell(f"stopped after step {loop.step}; go on with --resume")
+            return {**summary, "seconds": time.perf_counter() - started}
+        summary |= _kept(verb, loop, path, best=options.load_best_model_at_end)
+        summary["seconds"] = time.perf_counter() - started
+        folder.finish(summary)
+        return summary
+
+
+def _kept(verb: str, loop: Loop, path: Path, *, best: bool) -> JSON:
+    """Write the trained model, and of PPO the per-token view; what the summary says of them."""
+    if best:
         loop.take_best()
     if isinstance(loop.source, Rollouts):
         write_text(path / "trace.json", json.dumps(traces(loop.source, loop.learner, loop.step), ensure_ascii=False))
-    model = _save_model(verb, loop, path / "model")
-    if loop.best.value is not None:
-        summary |= {"best": {"step": loop.best.step, loop.best.metric: loop.best.value}}
-    summary |= {"model": str(model), "seconds": time.perf_counter() - started}
-    folder.finish(summary)
-    return summary
+    for half in path.glob(".model.*.part"):  # of a process that died while it wrote
+        shutil.rmtree(half, ignore_errors=True)
+    model = {"model": str(_save_model(verb, loop, path / "model"))}
+    if loop.best.value is None:
+        return model
+    return {"best": {"step": loop.best.step, loop.best.metric: loop.best.value}, **model}
 
 
 def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
@@ -85,7 +101,7 @@ def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
     """
     saved: dict[str, Any] = {}
     if resumed is not None and (resumed / "config.yaml").exists():
-        saved = yaml.safe_load((resumed / "config.yaml").read_text())
+        saved = yaml.safe_load((resumed / "config.yaml").read_text(encoding="utf-8"))
     changes: dict[str, Any] = {}
     defaults = VERBS[verb][-1].defaults  # type: ignore[attr-defined]
     if resolved[OptimizerConfig].learning_rate is None:

@@ -55,6 +55,7 @@ class _HeadLogprob(torch.autograd.Function):
                 p = (z - lse[part, None]).exp_()
                 entropy[part] = lse[part] - torch.linalg.vecdot(p, z)
         ctx.save_for_backward(hidden, weight, bias, targets, lse, entropy)
+        ctx.set_materialize_grads(False)  # an entropy that nobody differentiates costs nothing
         ctx.temperature, ctx.chunk, ctx.with_entropy, ctx.statistics = temperature, chunk, with_entropy, statistics
         if not with_entropy:
             ctx.mark_non_differentiable(entropy)
@@ -71,13 +72,12 @@ class _HeadLogprob(torch.autograd.Function):
             part = slice(start, min(start + ctx.chunk, hidden.shape[0]))
             z = _chunk_logits(hidden[part], weight, bias, ctx.temperature, ctx.statistics)
             log_p = z.sub_(lse[part, None])
-            p = log_p.exp()
-            coefficient = -grad_logp[part, None]
+            towards = torch.zeros_like(lse[part, None]) if grad_logp is None else grad_logp[part, None]
             if ctx.with_entropy and grad_entropy is not None:
-                dz = p.mul_(coefficient - grad_entropy[part, None] * (log_p + entropy[part, None]))
+                dz = log_p.exp().mul_(-towards - grad_entropy[part, None] * (log_p + entropy[part, None]))
             else:
-                dz = p.mul_(coefficient)
-            dz.scatter_add_(-1, targets[part, None], grad_logp[part, None].to(dz.dtype))
+                dz = log_p.exp_().mul_(-towards)
+            dz.scatter_add_(-1, targets[part, None], towards.to(dz.dtype))
             dz = (dz / ctx.temperature if ctx.temperature != 1.0 else dz).to(weight.dtype)
             if grad_hidden is not None:
                 grad_hidden[part] = (dz @ weight).to(hidden.dtype)

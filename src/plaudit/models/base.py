@@ -46,8 +46,6 @@ class Base:
         model.requires_grad_(False).eval()
         if has_plain_layers(model):
             attention.use(model)
-        if has_plain_layers(model) and model.config._attn_implementation != "sdpa":
-            model.set_attn_implementation("sdpa")  # without a mask, other kinds would look at later tokens too
         self._linear = sorted(
             {
                 name.rsplit(".", 1)[-1]

@@ -36,9 +36,9 @@ class Sizes:
     """Rows of each stage; `Sizes.of(quick)` picks a set."""
 
     demonstrations: int = 480
-    sft_validation: int = 48
-    judged_prompts: int = 600
-    judged_validation: int = 160
+    sft_validation: int = 32
+    judged_prompts: int = 500
+    judged_validation: int = 150
     answers: int = 2
     pairs_per_prompt: int = 1
     votes: int = 3

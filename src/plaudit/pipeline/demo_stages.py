@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from plaudit.pipeline.demo import Demo
 
 GOLD = "plaudit.pipeline.support.gold:gold"
-LORA = ("use_peft=true", "lora_layers=20", "lora_r=16", "lora_alpha=32")
-"""Adapters on the upper two thirds: the lower third is then run once for policy, critic and reference together."""
+LORA = ("use_peft=true", "lora_layers=15", "lora_r=16", "lora_alpha=32")
+"""Adapters on the upper half: the lower half is then run once for policy, critic and reference together."""
 
 
 def sft(demo: Demo) -> None:
@@ -50,14 +50,12 @@ def sft(demo: Demo) -> None:
         f"eval_file={folder / 'sft_validation.jsonl'}",
         "per_device_train_batch_size=16",
         "num_train_epochs=2",
-        "eval_steps=10",
+        "eval_steps=15",
         "early_stopping_patience=2",
         "learning_rate=1e-3",
         "lr_scheduler_type=cosine",
         "warmup_steps=4",
-        "use_peft=true",
-        "lora_r=16",
-        "lora_alpha=32",
+        *LORA,
     )
 
 
@@ -168,8 +166,8 @@ def ppo(demo: Demo) -> None:
         f"temperature={o.temperature}",
         f"eval_steps={max(1, s.ppo_steps // 4)}",
         "num_eval_prompts=48",
-        "num_ppo_epochs=2",
-        "num_mini_batches=2",
+        "num_ppo_epochs=1",
+        "num_mini_batches=4",
         "reward_clip_range=[-3, 3]",
         "missing_eos_score=-3",
         "learning_rate=3e-4",

@@ -7,6 +7,7 @@ head.safetensors (the head with its bias), reward.json and the tokenizer.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -39,14 +40,17 @@ class RewardInfo:
 
 
 def save_reward(folder: Path, network: Network, *, mean: float, deviation: float) -> None:
-    """Write a trained reward model."""
+    """Write a trained reward model; the folder appears whole or not at all. UserError where it cannot be written."""
+    base, adapter = network.base, network.adapter
+    options = base.options if adapter is None else base.options_of(adapter)
+    info = RewardInfo(base.name, base.digest, adapter is not None, mean, deviation, asdict(options))
+    write_folder(folder, lambda place: _write_reward(place, network, info, options))
+
+
+def _write_reward(folder: Path, network: Network, info: RewardInfo, options: AdapterConfig) -> None:
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    base, adapter = network.base, network.adapter is not None
-    options = base.options_of(network.adapter) if network.adapter is not None else base.options
-    info = RewardInfo(base.name, base.digest, adapter, mean, deviation, asdict(options))
-    head = network.head
+    base, head = network.base, network.head
     assert head is not None
     if network.adapter is not None:
         tensors = {
@@ -85,6 +89,15 @@ def reward_info(folder: Path) -> RewardInfo:
         ) from problem
     except (ValueError, TypeError) as problem:
         raise UserError(f"{folder / ABOUT} is damaged ({problem}); train the reward model again") from problem
+
+
+def reward_digest(folder: Path) -> str:
+    """SHA-256 over everything that decides the scores: the folder's weights, its head, what it says of its base."""
+    total = hashlib.sha256()
+    for path in (*sorted(folder.glob("*.safetensors")), folder / ABOUT):
+        with open(path, "rb") as file:
+            total.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
+    return total.hexdigest()
 
 
 def put_reward(folder: Path, base: Base, name: str, *, seed: int = 0, **settings: Any) -> Network:

@@ -64,6 +64,11 @@ class Assembly:
         return Base(model, self.tokenizer, self.loaded.digest, self.loaded.name, self.adapter)
 
     @property
+    def context(self) -> int:
+        """Most tokens of a row that the model was made for."""
+        return int(self.base.model.config.max_position_embeddings)
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What every network of the run has in common."""
         t = self.training

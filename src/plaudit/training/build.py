@@ -22,9 +22,10 @@ from plaudit.data.split import split_by_prompt
 from plaudit.engines.torch_engine import TorchEngine
 from plaudit.models.base import AdapterConfig
 from plaudit.models.network import Network
-from plaudit.models.scorer import Scorer
+from plaudit.models.scorer import Scorer, reward_digest
 from plaudit.rewards.mix import RewardConfig, mix
 from plaudit.rewards.model import ModelReward
+from plaudit.schema import UserError
 from plaudit.training.assemble import Assembly, ModelConfig
 from plaudit.training.feed import Feed
 from plaudit.training.folder import RunFolder
@@ -65,10 +66,10 @@ class Builder:
         return Feed(rows, t.per_device_train_batch_size * t.gradient_accumulation_steps, t.seed)
 
     def sft(self) -> Parts:
-        data = self.options[DataConfig]
+        limit, rule = self._max_length(), self.options[DataConfig].truncation
 
         def encode(items: Sequence[Any]) -> Any:
-            return encode_demonstrations(self.assembly.tokenizer, items, max_length=data.max_length, truncation=data.truncation)
+            return encode_demonstrations(self.assembly.tokenizer, items, max_length=limit, truncation=rule)
 
         rows, held_out = self._rows(readers.read_demonstrations, encode)
         source = Rows(rows, held_out, collate_demonstrations, self.feed(len(rows)), self.training.per_device_eval_batch_size)
@@ -76,10 +77,10 @@ class Builder:
         return Parts(SFT(self.options[SFTConfig]), networks, source, Best("eval_loss", False), ("loss",))
 
     def reward(self) -> Parts:
-        data = self.options[DataConfig]
+        limit, rule = self._max_length(), self.options[DataConfig].truncation
 
         def encode(items: Sequence[Any]) -> Any:
-            return encode_rankings(self.assembly.tokenizer, items, max_length=data.max_length, truncation=data.truncation)
+            return encode_rankings(self.assembly.tokenizer, items, max_length=limit, truncation=rule)
 
         rows, held_out = self._rows(readers.read_rankings, encode)
         source = Rows(rows, held_out, collate_rankings, self.feed(len(rows)), self.training.per_device_eval_batch_size)
@@ -91,11 +92,15 @@ class Builder:
         assembly, rollout, reward = self.assembly, self.options[RolloutConfig], self.options[RewardConfig]
 
         def fit(items: Sequence[Any]) -> Any:
-            return fit_prompts(assembly.tokenizer, items, max_prompt_length=rollout.max_prompt_length)
+            kept, report = fit_prompts(assembly.tokenizer, items, max_prompt_length=rollout.max_prompt_length)
+            self._check_context(min(report.longest, rollout.max_prompt_length), rollout.max_completion_length)
+            return kept, report
 
         prompts, held_out = self._rows(readers.read_prompts, fit)
         path = Path(reward.reward_model_path) if reward.reward_model_path else None
         judge = assembly.reward(path) if path else None
+        if path is not None:
+            self.folder.inputs(reward_model_path=reward_digest(path))
         models = []
         if judge is not None:
             scorer = Scorer(judge, self.training.per_device_eval_batch_size)
@@ -110,6 +115,12 @@ class Builder:
         )
         source = Rollouts(prompts, held_out, self.feed(len(prompts)), engine, mix(reward, models), rollout, self.training.seed)
         options = self.options[PPOConfig]
+        answers = source.feed.portion * rollout.num_generations
+        if options.num_mini_batches > answers:
+            raise UserError(
+                f"num_mini_batches={options.num_mini_batches} is more than the {answers} answers of a step; lower it, or raise "
+                "per_device_train_batch_size, gradient_accumulation_steps or num_generations"
+            )
         critic = assembly.critic(judge, path, new_head=options.critic_head == "zero")
         networks = {"policy": assembly.trained("policy"), "critic": critic}
         shown = ("reward", "objective/kl", "policy/entropy_avg")
@@ -121,8 +132,10 @@ class Builder:
         """Training and held-out rows, split by prompt; what was found in them, and what was left out, is told and kept."""
         data = self.options[DataConfig]
         items, held_out = read(data.train_file), []
+        self.folder.inputs(train_file=readers.dataset_digest(items))
         if data.eval_file is not None:
             held_out = read(data.eval_file)
+            self.folder.inputs(eval_file=readers.dataset_digest(held_out))
         elif data.eval_fraction:
             splits = split_by_prompt(
                 items, fractions=(1 - data.eval_fraction, data.eval_fraction, 0.0), seed=self.training.seed
@@ -130,6 +143,22 @@ class Builder:
             items, held_out = splits.train, splits.validation
         self._tell(check({"train": items, "validation": held_out}).lines())
         return self._encoded(items, encode), self._encoded(held_out, encode) if held_out else []
+
+    def _max_length(self) -> int:
+        """`max_length`, or what the model can read where that is less."""
+        asked, context = self.options[DataConfig].max_length, self.assembly.context
+        if asked > context:
+            self._tell([f"max_length {asked} is more than the model can read: {context} is used"])
+        return min(asked, context)
+
+    def _check_context(self, prompt: int, answer: int) -> None:
+        context = self.assembly.context
+        if prompt + answer > context:
+            raise UserError(
+                f"the longest prompt has {prompt} tokens and max_completion_length is {answer}, together more than the "
+                f"{context} that the model can read; set max_prompt_length to {max(1, context - answer)}, or lower "
+                "max_completion_length"
+            )
 
     def _encoded(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], tuple[list[Any], EncodeReport]]) -> list[Any]:
         rows, report = encode(items)
@@ -149,6 +178,7 @@ def build(verb: str, options: Resolved, folder: RunFolder, progress: Progress) -
     """The loop of one run, at its beginning."""
     training = options[TrainingConfig]
     assembly = Assembly(options[ModelConfig], options[AdapterConfig], training)
+    folder.inputs(model_name_or_path=assembly.base.digest)
     parts = VERBS[verb](Builder(options, assembly, folder, progress))
     steps = training.max_steps or parts.source.feed.steps(training.num_train_epochs)
     learner = Learner(

@@ -130,7 +130,13 @@ class Rollouts:
         if self.engine.version != version:
             self.engine.load(learner.networks["policy"].weights(), version)
         clock = time.perf_counter()
-        completions = self.engine.generate(prompts, n, self.sampling(seed))
+        try:
+            completions = self.engine.generate(prompts, n, self.sampling(seed))
+        except FloatingPointError as problem:
+            raise UserError(
+                f"step {step + 1}: {problem}: the weights have gone astray; start again with a lower learning_rate or "
+                "max_grad_norm, or set bf16: false"
+            ) from problem
         seconds = time.perf_counter() - clock
         if any(completion.policy != version for completion in completions):
             raise RuntimeError(f"the engine answered with other weights than {version}: the sampler is stale")

@@ -59,7 +59,7 @@ class RowDropout(torch.nn.Module):
         for key, start, length in self.rows.spans:
             generator.manual_seed(_hash(draw.seed, draw.step, key, self.layer))
             kept[start : start + length].bernoulli_(1 - self.rate, generator=generator)
-        return x * (kept / (1 - self.rate)).view_as(x).to(x.dtype)
+        return x * (kept.view_as(x).to(x.dtype) / (1 - self.rate))
 
 
 def put_dropout(model: Any, adapter: str, rate: float, rows: Rows) -> None:

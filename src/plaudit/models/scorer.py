@@ -102,14 +102,12 @@ def reward_digest(folder: Path) -> str:
 
 def put_reward(folder: Path, base: Base, name: str, *, seed: int = 0, **settings: Any) -> Network:
     """The reward model of a folder as adapter `name` on a base that is in memory; UserError where it needs another base."""
-    from safetensors.torch import load_file
-
     info = reward_info(folder)
     if not info.adapter:
         raise UserError(f"{folder} holds a whole model, not an adapter")
     base.check_digest(info.base_digest, folder)
+    saved = _tensors(folder, "adapter_model.safetensors", "adapter")
     base.add_adapter(name, seed=seed, options=AdapterConfig(**info.lora))
-    saved = load_file(folder / "adapter_model.safetensors")
     mine = base.adapter_parameters(name)
     with torch.no_grad():
         for key, value in saved.items():
@@ -131,15 +129,21 @@ def load_reward(folder: Path, *, dtype: torch.dtype, device: torch.device, **set
 
 def _head(folder: Path, info: RewardInfo, base: Base) -> torch.nn.Linear:
     """The saved head, rescaled so that scores on the training answers have mean 0 and deviation 1."""
+    head = scalar_head(base.width)
+    head.load_state_dict(_tensors(folder, "head.safetensors", "scalar head"))
+    return rescaled(head, info.mean, info.deviation).to(base.model.device)
+
+
+def _tensors(folder: Path, name: str, what: str) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        saved = load_file(folder / "head.safetensors")
-    except OSError as problem:
-        raise UserError(f"{folder} has no scalar head (head.safetensors); train the reward model again") from problem
-    head = scalar_head(base.width)
-    head.load_state_dict(saved)
-    return rescaled(head, info.mean, info.deviation).to(base.model.device)
+        return load_file(folder / name)
+    except (OSError, SafetensorError) as problem:
+        raise UserError(
+            f"{folder} has no {what} that can be read ({name}: {problem}); train the reward model again"
+        ) from problem
 
 
 class Scorer:

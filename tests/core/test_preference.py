@@ -1,0 +1,73 @@
+import math
+
+import pytest
+import torch
+
+from plaudit.core.preference import bradley_terry, opponent
+
+F64 = torch.float64
+
+
+def t(*values):
+    return torch.tensor(values, dtype=F64)
+
+
+def i(*values):
+    return torch.tensor(values)
+
+
+def test_the_opponent_is_the_other_row_of_the_group_wherever_it_stands():
+    assert opponent(i(0, 0, 1, 1), i(0, 1, 0, 1)).tolist() == [1, 0, 3, 2]
+    assert opponent(i(7, 3, 7, 3), i(1, 0, 0, 1)).tolist() == [2, 3, 0, 1]
+    assert opponent(i(), i()).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("group", "place"),
+    [
+        ((0, 0, 1), (0, 1, 0)),  # one is alone
+        ((0, 0), (0, 0)),  # two winners
+        ((0, 0, 0, 0), (0, 1, 0, 1)),  # two pairs in one group are four rows of it
+        ((0, 0, 0), (0, 1, 2)),  # a ranking of three
+        ((0, 0, 0, 1), (0, 1, 2, 1)),  # place 2 must not pass for the next group's place 0
+        ((0, 1), (0, 1)),
+        ((0, 0), (1, 2)),
+    ],
+)
+def test_what_is_not_a_pair_is_refused(group, place):
+    with pytest.raises(ValueError, match="every group needs exactly two rows"):
+        opponent(i(*group), i(*place))
+
+
+def test_bradley_terry_by_hand():
+    """Scores log 3 and 0: the winner wins with 3/4; the loser's row says log(1/4)."""
+    loss = bradley_terry(t(math.log(3), 0), i(1, 0), t(0, 0), t(1, 1))
+    assert loss.tolist() == pytest.approx([-math.log(0.75), -math.log(0.25)])
+
+
+def test_a_soft_label_mixes_both_orders():
+    loss = bradley_terry(t(math.log(3), 0), i(1, 0), t(0, 0), t(0.8, 0.8))
+    assert float(loss[0]) == pytest.approx(-0.8 * math.log(0.75) - 0.2 * math.log(0.25))
+
+
+def test_a_soft_label_is_least_where_the_model_is_as_sure_as_the_annotators():
+    score = t(math.log(4), 0).requires_grad_()
+    bradley_terry(score, i(1, 0), t(0, 0), t(0.8, 0.8))[0].backward()
+    assert score.grad.tolist() == pytest.approx([0.0, 0.0], abs=1e-15)
+
+
+def test_a_margin_is_taken_off_the_gap():
+    loss = bradley_terry(t(2.0, 0.5), i(1, 0), t(1.0, 1.0), t(1, 1))
+    assert float(loss[0]) == pytest.approx(math.log(1 + math.exp(-0.5)))
+
+
+def test_gaps_of_any_size_stay_finite():
+    loss = bradley_terry(t(-2000.0, 2000.0), i(1, 0), t(0, 0), t(1, 1))
+    assert loss.tolist() == [4000.0, 0.0]
+
+
+def test_equal_scores_cost_log_2_and_push_apart_by_a_half():
+    score = t(0.3, 0.3).requires_grad_()
+    loss = bradley_terry(score, i(1, 0), t(0, 0), t(1, 1))[0]
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(math.log(2)) and score.grad.tolist() == pytest.approx([-0.5, 0.5])

@@ -11,8 +11,8 @@ import torch
 from annotated_types import Ge, Gt, Lt
 
 from plaudit.config import config
-from plaudit.models.dropout import Rows, put_dropout
 from plaudit.models import attention
+from plaudit.models.dropout import Rows, put_dropout
 from plaudit.models.forward import decoder_of, has_plain_layers
 from plaudit.schema import UserError
 
@@ -82,6 +82,7 @@ class Base:
         `options` are the base's own unless the adapter was trained with others (rank, scale, layers).
         """
         from peft import get_peft_model
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
         self._adapters[name] = options = options or self.options
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -93,6 +94,10 @@ class Base:
                 self._tuner.add_adapter(name, self.lora_config(options))
         for parameter in self.adapter_parameters(name).values():
             parameter.data = parameter.data.to(torch.promote_types(self.model.dtype, torch.float32))
+        if self.model.dtype == torch.bfloat16:
+            for module in self.model.modules():
+                if isinstance(module, BaseTunerLayer):
+                    module.cast_input_dtype_enabled = False  # autocast casts anyway; peft's detour by float32 costs two copies
         if options.lora_dropout:
             put_dropout(self.model, name, options.lora_dropout, self.dropout)
         self._active = None

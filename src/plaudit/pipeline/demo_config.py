@@ -35,20 +35,20 @@ class DemoConfig:
 class Sizes:
     """Rows of each stage; `Sizes.of(quick)` picks a set."""
 
-    demonstrations: int = 480
+    demonstrations: int = 384
     sft_validation: int = 32
-    judged_prompts: int = 500
-    judged_validation: int = 150
+    judged_prompts: int = 400
+    judged_validation: int = 120
     answers: int = 2
     pairs_per_prompt: int = 1
     votes: int = 3
-    ppo_prompts: int = 600
-    ppo_steps: int = 16
+    ppo_prompts: int = 400
+    ppo_steps: int = 14
     prompts_per_step: int = 24
     generations: int = 2
     held_out: int = 200
     max_tokens: int = 80
-    max_tokens_base: int = 160
+    max_tokens_base: int = 128
 
     @staticmethod
     def of(quick: bool) -> Sizes:

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from fake_ranks import ranked
 from plaudit.core import masked
 
 F64 = torch.float64
@@ -41,37 +42,14 @@ def test_whiten_of_equal_numbers_is_0_and_not_nan():
     assert torch.equal(masked.whiten(same, MASK, keep_mean=True), same * MASK)
 
 
-def ranked(function, shares):
-    """Run `function(rank, total)` for each of several ranks in step: a thread each, and a sum that waits for all of them."""
-    import threading
-
-    count = len(shares)
-    barrier, box, results = threading.Barrier(count, timeout=20), [None] * count, [None] * count
-
-    def rank(r):
-        def total(x):
-            box[r] = x
-            barrier.wait()
-            summed = torch.stack(list(box)).sum(0)
-            barrier.wait()
-            return summed
-
-        results[r] = function(*shares[r], total)
-
-    threads = [threading.Thread(target=rank, args=(r,)) for r in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
-
-
 @pytest.mark.parametrize("keep_mean", [False, True])
-def test_two_ranks_with_unequal_shares_see_what_one_process_sees(keep_mean):
+@pytest.mark.parametrize("cut", [1, 2], ids=["one counts nothing", "both count"])
+def test_two_ranks_with_unequal_shares_see_what_one_process_sees(keep_mean, cut):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(5, 4, generator=generator, dtype=F64)
     mask = (torch.rand(5, 4, generator=generator) < 0.6).to(F64)
-    shares = [(x[:1], mask[:1]), (x[1:], mask[1:])]
+    mask[0] = 0
+    shares = [(x[:cut], mask[:cut]), (x[cut:], mask[cut:])]
     assert [float(v) for v in ranked(masked.mean, shares)] == [pytest.approx(float(masked.mean(x, mask)))] * 2
     assert [float(v) for v in ranked(masked.variance, shares)] == [pytest.approx(float(masked.variance(x, mask)))] * 2
     parts = ranked(lambda a, m, total: masked.whiten(a, m, keep_mean=keep_mean, total=total), shares)

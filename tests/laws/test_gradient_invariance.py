@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fake_ranks import ranked
 from small_networks import BATCHES, base, gradients, learner, weights
 
 KINDS = ("sft", "reward", "ppo")
@@ -58,6 +59,24 @@ def test_whole_steps_of_several_mini_batches_end_at_the_same_weights(kind):
             made.step(batch.pad_to(batch.ids.shape[1] + extra))
         ends.append(weights(made) - start)
     assert apart(ends[1], ends[0]) < 1e-10 and apart(ends[2], ends[0]) < 1e-10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_two_ranks_with_unequal_shares_add_up_to_that_of_one(kind):
+    """`total` is all that ranks share before the backward pass: sums of weights, and PPO's statistics."""
+    batch = BATCHES[kind]()
+    options = {"num_ppo_epochs": 1} if kind == "ppo" else {}
+    shares = [
+        (learner(kind, options=options, optimizer={"learning_rate": 1e-300}), batch.rows(rows))
+        for rows in ([0, 1], list(range(2, len(batch))))
+    ]
+
+    def rank(made, rows, total):
+        made.total = total
+        made.step(rows)
+        return gradients(made)
+
+    assert apart(sum(ranked(rank, shares)), gradient(kind, batch)) < 1e-12
 
 
 @pytest.mark.parametrize("kind", KINDS)

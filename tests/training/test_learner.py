@@ -152,8 +152,8 @@ def test_a_restored_learner_goes_on_bit_for_bit(kind, full):
         made.step(batch)
     tensors, state = made.state()
     copied = {name: {k: t.clone() for k, t in shelf.items()} for name, shelf in tensors.items()}
-    for batch in batches[2:]:
-        other.step(batch)  # a learner that has been elsewhere in the meantime
+    for batch in (*batches[2:], batches[0]):
+        other.step(batch)  # a learner that has been elsewhere, and further
     other.restore(copied, state)
     assert torch.equal(weights(other), weights(made))
     for batch in batches[2:]:
@@ -185,6 +185,16 @@ def test_the_kl_budget_ends_an_updates_passes():
     assert counted.taken["policy"] == 2
     assert wide.step(batch)["ppo_epochs"] == 4.0
     assert torch.equal(weights(wide), weights(free))
+
+
+def test_the_kl_budget_is_held_against_the_mean_of_the_whole_pass():
+    """Not against whichever mini-batch came last."""
+    made = learner("ppo", options={"num_mini_batches": 3, "num_ppo_epochs": 2})
+    asked = []
+    made.algorithm.enough = lambda moments: asked.append(moments["policy/approxkl_avg"].weight)
+    batch = rollouts(7)
+    made.step(batch)
+    assert asked == [float(batch.mask.sum())] * 2
 
 
 def test_the_adaptive_coefficient_moves_after_the_step_by_what_it_measured():

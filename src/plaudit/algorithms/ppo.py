@@ -51,7 +51,8 @@ class PPOConfig:
     kl_horizon: Annotated[float, Gt(0)] = 10_000.0
     """Answers over which the adaptive kl_coef may change by at most 20 %, times 1/0.2."""
     target_kl: Annotated[float, Gt(0)] | None = None
-    """KL budget of one update: its remaining passes are left out once policy/approxkl_avg exceeds this (nats per token)."""
+    """KL budget of one update: its remaining passes are left out once the mean policy/approxkl of a pass exceeds this
+    (nats per token)."""
     gamma: Annotated[float, Gt(0), Le(1)] = 1.0
     """Discount per token."""
     lam: Annotated[float, Ge(0), Le(1)] = 0.95

@@ -80,17 +80,17 @@ class Learner:
         log = _Log()
         rate = self._set_learning_rates()
         for epoch in range(self.algorithm.epochs):
+            seen: dict[str, Moments] = {}
             for number in self._order(len(minis), epoch):
                 now, finite = self._optimise(batch, minis[number], trunks, log)
                 if epoch == 0 and "val/ratio" in now and "val/first_pass_ratio_deviation" not in log.values:
                     ratio = now["val/ratio"]
                     log.values["val/first_pass_ratio_deviation"] = max(abs(ratio.high - 1), abs(ratio.low - 1))
-                moments = {name: moments.get(name, Moments()) + moment for name, moment in now.items()} | {
-                    name: moment for name, moment in moments.items() if name not in now
-                }
+                seen = _added(seen, now)
                 if not finite:
                     break
-            if log.refused or self.algorithm.enough(now):
+            moments = _added(moments, seen)
+            if log.refused or self.algorithm.enough(seen):
                 break
         self.steps += 1
         if not log.refused:
@@ -144,8 +144,7 @@ class Learner:
                 loss.sum().backward()
                 for name, value in zip(terms, loss.detach().tolist(), strict=True):
                     losses[name] = losses.get(name, 0.0) + value
-                for name, moment in self.algorithm.metrics(outputs, micro).items():
-                    moments[name] = moments.get(name, Moments()) + moment
+                moments = _added(moments, self.algorithm.metrics(outputs, micro))
         norms = {role: self._clip(network) for role, network in self.networks.items()}
         finite = all(map(math.isfinite, [*losses.values(), *norms.values()]))
         if finite:
@@ -204,8 +203,7 @@ class Learner:
                 for name, term in self.algorithm.loss(outputs, batch).items():
                     sums[name] = sums.get(name, 0.0) + float((term * batch.weight[name]).sum())
                     weights[name] = weights.get(name, 0.0) + float(batch.weight[name].sum())
-                for name, moment in self.algorithm.metrics(outputs, batch).items():
-                    moments[name] = moments.get(name, Moments()) + moment
+                moments = _added(moments, self.algorithm.metrics(outputs, batch))
         loss = sum(value / weights[name] for name, value in sums.items() if weights[name])
         return {"loss": loss, **self.algorithm.summarise(moments)}
 
@@ -252,6 +250,10 @@ class Learner:
             self.optimizers[role].load_state_dict({**now, "state": slots})
         self.steps = int(state["steps"])
         self.algorithm.restore(state["algorithm"])
+
+
+def _added(some: Mapping[str, Moments], more: Mapping[str, Moments]) -> dict[str, Moments]:
+    return {**some, **{name: some.get(name, Moments()) + moment for name, moment in more.items()}}
 
 
 class _Log:

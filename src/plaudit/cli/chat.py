@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plaudit.cli.generate import engine_of
 from plaudit.cli.show import Words
 from plaudit.schema import Message, Prompt, Sampling, UserError
 
@@ -26,9 +25,10 @@ def chat(
     from rich.console import Console
 
     from plaudit.config import load
+    from plaudit.engines.opening import open_engine
 
     sampling = load([Sampling], None, words or [], {"max_new_tokens": 256})[Sampling]
-    engine = engine_of(model)
+    engine = open_engine(model)
     console = Console(highlight=False)
     console.print(f"{engine.version} · /new begins again, Ctrl-D or /quit leaves", style="dim", markup=False)
     for text in talk(engine, spoken(), sampling, (Message("system", system),) if system else ()):

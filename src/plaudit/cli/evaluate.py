@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plaudit.cli.generate import engine_of
 from plaudit.cli.show import AsJson, Words, emit, figure, progress
 from plaudit.schema import Completion, Prompt
 
@@ -34,6 +33,7 @@ def evaluate(
     """Evaluate a model: `plaudit evaluate RUN held-out.jsonl --against MODEL "reward_funcs=[rules.py:polite]"`."""
     from plaudit.config import load
     from plaudit.data.readers import read_prompts
+    from plaudit.engines.opening import open_engine
     from plaudit.rewards.mix import RewardConfig
     from plaudit.schema import Sampling
 
@@ -45,7 +45,7 @@ def evaluate(
     for role, name in {"model": model, "against": against}.items():
         if name is None:
             continue
-        engine = engine_of(name)
+        engine = open_engine(name)
         rewards = rewards_of(resolved[RewardConfig], judge, engine.tokenizer)
         with progress(f"answers of {name}") as told:
             answers = engine.generate(asked, n, resolved[Sampling], told)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from plaudit.cli.show import AsJson, Words, progress
 from plaudit.schema import Completion, Message, Prompt, Sampling, UserError, to_json
-
-if TYPE_CHECKING:
-    from plaudit.engines.torch_engine import TorchEngine
 
 
 def generate(
@@ -29,10 +26,11 @@ def generate(
 ) -> None:
     """Answer prompts: `plaudit generate runs/demo -p "Where is my order?" temperature=0`."""
     from plaudit.config import load
+    from plaudit.engines.opening import open_engine
 
     sampling = load([Sampling], None, words or [])[Sampling]
     asked = _asked(prompt or [], prompts)
-    engine = engine_of(model)
+    engine = open_engine(model)
     with progress("answers") as told:
         answers = engine.generate(asked, n, sampling, told)
     if output:
@@ -43,24 +41,6 @@ def generate(
         print()
     elif not output:
         _print(asked, answers)
-
-
-def engine_of(name: str) -> TorchEngine:
-    """An engine that speaks with the weights of a run or a model."""
-    from plaudit.engines.torch_engine import TorchEngine
-    from plaudit.models.load import load
-
-    loaded = load(model_of(name))
-    return TorchEngine.from_model(loaded.model, loaded.tokenizer, version=loaded.name)
-
-
-def model_of(name: str) -> str:
-    """The model that `name` means: that of a run named by folder or id (the last stage's of a demo), else `name` itself."""
-    for folder in (Path(name), Path("runs") / name):
-        for model in (folder / "model", folder / "ppo" / "model"):
-            if model.is_dir():
-                return str(model)
-    return name
 
 
 def _asked(spoken: list[str], file: Path | None) -> list[Prompt]:

@@ -29,5 +29,5 @@ def open_engine(name: str | Path, *, slots: int = 64, bf16: bool | None = None) 
     where = device()
     dtype = torch.bfloat16 if (fast_bf16(where) if bf16 is None else bf16) else loaded.model.dtype
     return TorchEngine.from_model(
-        loaded.model, loaded.tokenizer, version=loaded.digest[:12], slots=slots, dtype=dtype, device=where
+        loaded.model, loaded.tokenizer, version=f"{loaded.name}@{loaded.digest[:8]}", slots=slots, dtype=dtype, device=where
     )

@@ -95,9 +95,9 @@ class Base:
         for parameter in self.adapter_parameters(name).values():
             parameter.data = parameter.data.to(torch.promote_types(self.model.dtype, torch.float32))
         if self.model.dtype == torch.bfloat16:
-            for module in self.model.modules():
-                if isinstance(module, BaseTunerLayer):
-                    module.cast_input_dtype_enabled = False  # autocast casts anyway; peft's detour by float32 costs two copies
+            tuned: list[Any] = [module for module in self.model.modules() if isinstance(module, BaseTunerLayer)]
+            for module in tuned:
+                module.cast_input_dtype_enabled = False  # autocast casts anyway; peft's detour by float32 costs two copies
         if options.lora_dropout:
             put_dropout(self.model, name, options.lora_dropout, self.dropout)
         self._active = None

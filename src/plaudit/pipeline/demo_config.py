@@ -35,15 +35,15 @@ class DemoConfig:
 class Sizes:
     """Rows of each stage; `Sizes.of(quick)` picks a set."""
 
-    demonstrations: int = 384
+    demonstrations: int = 320
     sft_validation: int = 32
     judged_prompts: int = 400
     judged_validation: int = 120
     answers: int = 2
     pairs_per_prompt: int = 1
-    votes: int = 3
+    votes: int = 5
     ppo_prompts: int = 400
-    ppo_steps: int = 14
+    ppo_steps: int = 12
     prompts_per_step: int = 24
     generations: int = 2
     held_out: int = 200

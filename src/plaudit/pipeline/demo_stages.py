@@ -50,7 +50,7 @@ def sft(demo: Demo) -> None:
         f"eval_file={folder / 'sft_validation.jsonl'}",
         "per_device_train_batch_size=16",
         "num_train_epochs=2",
-        "eval_steps=12",
+        "eval_steps=10",
         "early_stopping_patience=2",
         "learning_rate=1e-3",
         "lr_scheduler_type=cosine",

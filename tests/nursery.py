@@ -28,8 +28,8 @@ class At:
     text: str
     nth: int = 1
     signal: int = signal.SIGKILL
-    again: bool = False
-    """At every such operation from then on."""
+    times: int = 1
+    """At so many such operations, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def strike(at: At) -> None:
         nonlocal seen
         if event in OPERATIONS and any(isinstance(path, str | os.PathLike) and at.text in str(path) for path in details[:2]):
             seen += 1
-            if seen == at.nth or (at.again and seen > at.nth):
+            if at.nth <= seen < at.nth + at.times:
                 os.kill(os.getpid(), at.signal)
 
     sys.addaudithook(watch)

@@ -96,19 +96,20 @@ def save_model(model: Any, tokenizer: Any, folder: str | Path) -> Path:
     Files are written beside, fsynced, and moved in; the folder's other files stay. Permissions follow the umask
     (safetensors itself writes 0600). UserError where the folder cannot be written, for example on a full disk.
     """
-
-    def write(place: Path) -> None:
-        for holder in (model, getattr(model, "config", None)):
-            for leftover in ("hf_quantizer", "quantization_config"):
-                if hasattr(holder, leftover):
-                    delattr(holder, leftover)
-        with quiet():
-            model.save_pretrained(place)
-        save_tokenizer(tokenizer, place)
-
     folder = Path(folder).expanduser()
-    write_folder(folder, write)
+    write_folder(folder, lambda place: write_model(model, tokenizer, place))
     return folder
+
+
+def write_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """The files of `save_model`, written straight into a folder that is there."""
+    for holder in (model, getattr(model, "config", None)):
+        for leftover in ("hf_quantizer", "quantization_config"):
+            if hasattr(holder, leftover):
+                delattr(holder, leftover)
+    with quiet():
+        model.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from plaudit.core.batch import from_rows
 from plaudit.models.base import AdapterConfig, Base
-from plaudit.models.folder import save_model, write_folder
+from plaudit.models.folder import save_tokenizer, write_folder, write_model
 from plaudit.models.heads import rescaled, scalar_head
 from plaudit.models.load import load
 from plaudit.models.network import Network
@@ -58,9 +58,9 @@ def _write_reward(folder: Path, network: Network, info: RewardInfo, options: Ada
         }
         save_file(tensors, folder / "adapter_model.safetensors")
         base.lora_config(options).save_pretrained(str(folder))
-        base.tokenizer.save_pretrained(str(folder))
+        save_tokenizer(base.tokenizer, folder)
     else:
-        save_model(base.model, base.tokenizer, folder)
+        write_model(base.model, base.tokenizer, folder)
         _as_classifier(folder, head)
     save_file({k: v.detach().contiguous() for k, v in head.state_dict().items()}, folder / "head.safetensors")
     (folder / ABOUT).write_text(json.dumps(asdict(info), indent=2) + "\n")

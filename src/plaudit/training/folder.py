@@ -30,7 +30,8 @@ class RunFolder:
     """One run's files, held by one process at a time. A resumed run cuts its logs back to the checkpoint."""
 
     def __init__(self, path: Path, config: Mapping[str, Any], *, resume: bool) -> None:
-        self.path, self.resume = path, resume
+        self.path = path
+        self._inputs: dict[str, str] = {}
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._held = _hold(path)
@@ -48,6 +49,8 @@ class RunFolder:
                 raise UserError(
                     f"{path} was started with another config: {'; '.join(changed)}; put it back, or choose another folder"
                 )
+            if (path / "inputs.json").exists():
+                self._inputs = json.loads((path / "inputs.json").read_text(encoding="utf-8"))
         write_text(saved, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def _begun(self) -> bool:
@@ -66,15 +69,13 @@ class RunFolder:
 
     def inputs(self, **digests: str) -> None:
         """Note by content what the run reads, by option name; UserError where a resumed run would read something else."""
-        path = self.path / "inputs.json"
-        before = json.loads(path.read_text(encoding="utf-8")) if self.resume and self._begun() and path.exists() else {}
         for option, digest in digests.items():
-            if before.get(option, digest) != digest:
+            if self._inputs.setdefault(option, digest) != digest:
                 raise UserError(
                     f"{self.path} cannot go on: {option} no longer has the content that it was started with; put that back, "
                     "or choose another folder"
                 )
-        write_text(path, json.dumps(before | digests, indent=2) + "\n")
+        write_text(self.path / "inputs.json", json.dumps(self._inputs, indent=2) + "\n")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one line to metrics.jsonl."""

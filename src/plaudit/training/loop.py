@@ -225,7 +225,7 @@ class Loop:
                 raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
             self.stopping = signal.Signals(number).name
             with suppress(RuntimeError):  # the signal may have come in the middle of writing to the same stream
-                self.progress.tell(f"{self.stopping}: finishing step {self.step + 1}, then writing a checkpoint")
+                self.progress.tell(f"{self.stopping}: a checkpoint is written after what is under way")
 
         before: dict[signal.Signals, Any] = {}
         try:

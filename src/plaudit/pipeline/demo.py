@@ -57,7 +57,7 @@ def run(options: DemoConfig, progress: Progress | None = None) -> JSON:
     with demo.stage(3, "judgements", "A panel of simulated annotators judges pairs"):
         labels = demo_stages.judge(demo, prompts, completions)
     with demo.stage(4, "reward_model", "A reward model learns from the simulated judgements"):
-        reward = demo_stages.reward(demo)
+        reward = demo_stages.reward(demo, labels["dataset"])
     with demo.stage(5, "ppo", "PPO optimises the reward"):
         demo_stages.ppo(demo)
     with demo.stage(6, "evaluation", f"Untouched model, SFT and PPO answer {sizes.held_out} held-out questions"):

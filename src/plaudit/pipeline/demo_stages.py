@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from plaudit.judgements.panel import Panel, flipped_share
 from plaudit.judgements.quality import assess
 from plaudit.models.machine import device, fast_bf16
 from plaudit.models.scorer import Scorer, load_reward
+from plaudit.pipeline import lineage
 from plaudit.pipeline.support.demonstrations import demonstrations
 from plaudit.pipeline.support.questions import questions
 from plaudit.pipeline.support.rubric import score
@@ -104,7 +105,7 @@ def judge(demo: Demo, prompts: Sequence[Prompt], completions: Sequence[Completio
     }
 
 
-def reward(demo: Demo) -> JSON:
+def reward(demo: Demo, dataset: str) -> JSON:
     """Train the reward model; its accuracy on held-out pairs beside a length-only baseline and the noise ceiling."""
     folder = demo.folder
     _train(
@@ -121,6 +122,8 @@ def reward(demo: Demo) -> JSON:
         "warmup_steps=4",
         "center_rewards_coefficient=0.01",
         *LORA,
+        parents=["sft"],
+        data={"judgements": dataset},
     )
     return _reward_card(folder)
 
@@ -176,6 +179,7 @@ def ppo(demo: Demo) -> None:
         "kl_coef=0.05",
         "warmup_steps=2",
         *LORA,
+        parents=["sft", "reward"],
     )
 
 
@@ -240,12 +244,25 @@ def ppo_summary(demo: Demo, judged: Judged) -> JSON:
     }
 
 
-def _train(demo: Demo, verb: str, *words: str) -> None:
+def _train(demo: Demo, verb: str, *words: str, parents: Sequence[str] = (), data: Mapping[str, str] | None = None) -> None:
+    """Train as a user would, and enter the run into the store with what it was made of."""
     classes, defaults = sections(verb)
-    fixed = (f"output_dir={demo.folder / verb}", f"seed={demo.options.seed}", f"place={demo.options.place}")
-    result = train(verb, load(classes, None, [*fixed, *words], defaults), progress=demo.progress)
+    folder = demo.folder / verb
+    fixed = (f"output_dir={folder}", f"seed={demo.options.seed}", f"place={demo.options.place}")
+    resolved = load(classes, None, [*fixed, *words], defaults)
+    result = train(verb, resolved, progress=demo.progress)
     if result["status"] in STOPPED:
         raise SystemExit(STOPPED[str(result["status"])])
+    flat = resolved.flat()
+    lineage.record(
+        demo.folder / "store.sqlite",
+        folder,
+        verb,
+        flat,
+        result,
+        parents=[f"{demo.folder.name}/{parent}" for parent in parents],
+        data={name: lineage.file_digest(Path(flat[name])) for name in ("train_file", "eval_file")} | dict(data or {}),
+    )
 
 
 def _generate(demo: Demo, model: str | Path, prompts: Sequence[Prompt], n: int, limit: int) -> list[Completion]:

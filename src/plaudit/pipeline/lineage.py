@@ -1,0 +1,59 @@
+"""What a model was made of, written into the store: data, config, parents and code of every run of a pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import plaudit
+from plaudit.schema import JSON, RunRecord
+from plaudit.store import Store
+
+
+def code_version() -> str:
+    """The version, and the commit where the code runs from a git checkout: `plaudit 0.1.0 (4f3c2b1)`."""
+    here = Path(plaudit.__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return f"plaudit {plaudit.__version__}"
+    return f"plaudit {plaudit.__version__} ({commit})"
+
+
+def file_digest(path: Path) -> str:
+    """The first 16 hexadecimal digits of a file's SHA-256."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def record(
+    store: Path,
+    folder: Path,
+    verb: str,
+    config: Mapping[str, Any],
+    summary: JSON,
+    *,
+    parents: Sequence[str],
+    data: Mapping[str, str],
+) -> str:
+    """Add a finished run to the store; returns its id, `<project folder>/<verb>`."""
+    run_id = f"{folder.parent.name}/{verb}"
+    with Store(store) as opened:
+        opened.add_run(
+            RunRecord(
+                run_id,
+                verb,
+                str(folder),
+                dict(config),
+                "finished",
+                tuple(parents),
+                dict(data),
+                code_version(),
+                summary=summary,
+            )
+        )
+    return run_id

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import yaml
 
 from plaudit.cli import main as cli
 from plaudit.cli.config import sections_of
-from plaudit.config import load, options
+from plaudit.config import options
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -147,20 +148,14 @@ def test_both_readmes_have_the_same_shape():
     assert english == chinese
 
 
-def test_the_runs_page_names_every_exit_code_file_and_option_that_may_change():
+def test_the_runs_page_names_every_exit_code_and_the_options_that_may_change():
     from plaudit.training.folder import MAY_CHANGE
     from plaudit.training.run import STOPPED
 
     text = (ROOT / "docs" / "runs.md").read_text("utf-8")
-    assert [option for option in MAY_CHANGE if f"`{option}`" not in text] == []
+    may_change = text[text.index("What may change on resume:") : text.index("Any other change")]
+    assert set(INLINE.findall(may_change)) == MAY_CHANGE
     assert [code for code in STOPPED.values() if f"| {code} |" not in text] == []
-    for verb in ("sft", "reward", "ppo"):
-        assert load(*_minimal(verb)).flat()["max_refused_steps"]
-
-
-def _minimal(verb):
-    classes, defaults = sections_of(verb)
-    return classes, None, ["train_file=a.jsonl", "output_dir=b"], defaults
 
 
 QUESTIONS = ("Where is my order?", "How do I reset my password?", "I was charged twice.", "Do you ship to Norway?")
@@ -170,7 +165,7 @@ QUESTIONS = ("Where is my order?", "How do I reset my password?", "I was charged
 def shop(tmp_path, monkeypatch):
     """A folder with the files that the README's example reads."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    monkeypatch.setattr(sys, "path", [*sys.path])
     good, bad = "Thank you, I will look into it.", "No."
     rows = {"prompts": {}, "demonstrations": {"completion": good}, "pairs": {"chosen": good, "rejected": bad}}
     for file, sides in rows.items():

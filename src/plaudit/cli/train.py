@@ -10,7 +10,7 @@ from plaudit.cli.show import AsJson, Place, emit, file_and_words, placed
 
 
 def train(
-    algorithm: Annotated[str, typer.Argument(help="sft, reward, ppo, or a plug-in's name.")],
+    algorithm: Annotated[str, typer.Argument(help="sft, reward or ppo.")],
     words: Annotated[
         list[str] | None,
         typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="A YAML file of options, and options that beat it."),

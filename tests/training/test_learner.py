@@ -62,7 +62,8 @@ def test_each_mini_batch_is_weighted_by_its_own_tokens():
 
 
 def test_the_critic_has_a_learning_rate_of_its_own():
-    made = learner("ppo", optimizer={"learning_rate": 1e-3, "critic_learning_rate": 4e-3, "lr_scheduler_type": "constant"})
+    o = {"learning_rate": 1e-3, "lr_scheduler_type": "constant"}
+    made = learner("ppo", options={"critic_learning_rate": 4e-3}, optimizer=o)
     metrics = made.step(rollouts(4))
     assert metrics["lr"] == 1e-3
     assert [g["lr"] for g in made.optimizers["policy"].param_groups] == [1e-3, 1e-3]
@@ -71,8 +72,8 @@ def test_the_critic_has_a_learning_rate_of_its_own():
 
 def test_the_first_adamw_step_moves_each_weight_by_its_networks_rate():
     """Adam's first step is lr * g / (|g| + eps), so lr * sign(g) where g is not tiny."""
-    rates = {"learning_rate": 1e-3, "critic_learning_rate": 4e-3}
-    made = learner("ppo", options={"num_ppo_epochs": 1}, optimizer={**rates, "adam_epsilon": 1e-12})
+    o = {"num_ppo_epochs": 1, "critic_learning_rate": 4e-3}
+    made = learner("ppo", options=o, optimizer={"learning_rate": 1e-3, "adam_epsilon": 1e-12})
     before = {role: {k: v.clone() for k, v in network.state().items()} for role, network in made.networks.items()}
     made.step(rollouts(4))
     for role, rate in (("policy", 1e-3), ("critic", 4e-3)):

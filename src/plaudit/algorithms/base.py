@@ -71,6 +71,7 @@ class Algorithm:
     dropout    whether the adapters' dropout is on while training (never in RL, where it would move the ratio)
     epochs, mini_batches  optimiser passes over one batch, and optimiser steps in each pass
     temperature  logits are divided by it in every log-probability
+    learning_rates  role -> its own peak learning rate, where it is not that of the others
     """
 
     eats: ClassVar[str] = "demonstrations"
@@ -81,6 +82,7 @@ class Algorithm:
     epochs: int = 1
     mini_batches: int = 1
     temperature: float = 1.0
+    learning_rates: Mapping[str, float] = MappingProxyType({})
 
     def prepare(self, batch: Batch, total: masked.Total = masked.here) -> Batch:
         """The batch with everything that needs no gradient, and with `weight` set for each loss term."""

@@ -38,6 +38,8 @@ class PPOConfig:
     """eps: how far the ratio may move from 1 before the gradient is cut."""
     cliprange_value: Annotated[float, Gt(0)] = 0.2
     """eps_V: how far a value may move from what it was when the answers were scored."""
+    critic_learning_rate: Annotated[float, Gt(0)] | None = None
+    """Peak learning rate of the critic; none is that of the policy."""
     vf_coef: Annotated[float, Ge(0)] = 0.1
     """c_V: weight of the value loss."""
     entropy_coef: Annotated[float, Ge(0)] = 0.0
@@ -79,6 +81,8 @@ class PPO(Algorithm):
     def __init__(self, options: PPOConfig, temperature: float = 1.0) -> None:
         self.options = options
         self.epochs, self.mini_batches, self.temperature = options.num_ppo_epochs, options.num_mini_batches, temperature
+        if options.critic_learning_rate is not None:
+            self.learning_rates = {"critic": options.critic_learning_rate}
         self.controller = kl.Controller(options.kl_coef, options.kl_target, options.kl_horizon)
 
     def prepare(self, batch: Batch, total: masked.Total = masked.here) -> Batch:

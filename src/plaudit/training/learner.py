@@ -211,13 +211,11 @@ class Learner:
 
     def _set_learning_rates(self) -> float:
         o = self.optimizer
+        assert o.learning_rate is not None, "run.py settles the learning rate before"
         factor = schedule.factor(self.steps, total=self.total_steps, warmup=o.warmup_steps, schedule=o.lr_scheduler_type)
         for role, optimizer in self.optimizers.items():
-            base = o.critic_learning_rate if role == "critic" and o.critic_learning_rate else o.learning_rate
-            assert base is not None
             for group in optimizer.param_groups:
-                group["lr"] = base * factor
-        assert o.learning_rate is not None
+                group["lr"] = self.algorithm.learning_rates.get(role, o.learning_rate) * factor
         return o.learning_rate * factor
 
     def _clip(self, network: Network) -> float:

@@ -16,8 +16,6 @@ class OptimizerConfig:
 
     learning_rate: Annotated[float, Gt(0)] | None = None
     """Peak learning rate; none takes the vetted one of the algorithm, for full fine-tuning or for LoRA."""
-    critic_learning_rate: Annotated[float, Gt(0)] | None = None
-    """Learning rate of the critic where there is one; none is that of the policy."""
     weight_decay: Annotated[float, Ge(0)] = 0.0
     """Decoupled weight decay (AdamW) on matrices; vectors are left alone."""
     adam_beta1: Annotated[float, Ge(0), Lt(1)] = 0.9

@@ -141,6 +141,8 @@ class Builder:
                 items, fractions=(1 - data.eval_fraction, data.eval_fraction, 0.0), seed=self.training.seed
             )
             items, held_out = splits.train, splits.validation
+        if self.training.early_stopping_patience and not (held_out and self.training.eval_steps):
+            raise UserError("early_stopping_patience needs held-out rows (eval_file, or eval_fraction above 0) and eval_steps")
         self._tell(check({"train": items, "validation": held_out}).lines())
         return self._encoded(items, encode), self._encoded(held_out, encode) if held_out else []
 

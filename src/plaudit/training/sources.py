@@ -119,6 +119,11 @@ class Rollouts:
         if not self.held_out:
             return {}, []
         scored = self.sampled(self.held_out, step, learner)
+        if all(item.reward is None for item in scored):
+            raise UserError(
+                "of the held-out prompts no answer has a reward; let at least one reward function apply to them, or set "
+                "eval_fraction=0"
+            )
         found = {f"eval_{name}": value for name, value in reward_metrics(scored).items()}
         found["eval_completions/mean_length"] = sum(len(item.completion.tokens) for item in scored) / len(scored)
         return found, [self.sample(item) | {"held_out": True} for item in scored[:4]]

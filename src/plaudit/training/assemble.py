@@ -102,7 +102,9 @@ class Assembly:
         return load_reward(folder, dtype=own, device=self.precision.device, **self.settings)
 
     def critic(self, reward: Network | None, folder: Path | None, *, new_head: bool) -> Network:
-        """A critic started from the reward model where there is one of this architecture, else from the base with a new head.
+        """A critic started from the reward model where that is possible, else from the base with a head at 0.
+
+        Possible: an adapter trained on this very base; with full fine-tuning, a model of the same width and depth.
 
         new_head: the head starts at 0 all the same; a reward model's own head was only ever asked at the end of answers.
         """
@@ -116,11 +118,11 @@ class Assembly:
     def _critic_from(self, reward: Network, folder: Path) -> Network:
         if self.lora and reward.base is self.base:
             return put_reward(folder, self.base, "critic", **self.settings)
-        if reward.base.width != self.base.width or reward.base.depth != self.base.depth:
-            return self.trained("critic", head=True)
         network = self.trained("critic", head=True)
-        if not self.lora:
-            network.base.model.load_state_dict({k: v.float() for k, v in reward.base.merged(reward.adapter)})
+        alike = (reward.base.width, reward.base.depth) == (self.base.width, self.base.depth)
+        if self.lora or not alike:  # the reward model's head reads features that this base does not make
+            return network
+        network.base.model.load_state_dict({k: v.float() for k, v in reward.base.merged(reward.adapter)})
         assert network.head is not None and reward.head is not None
         network.head.load_state_dict(reward.head.state_dict())
         return network

@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -103,7 +104,12 @@ def _from_file(path: Path, what: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
-        raise
+        if isinstance(error, UserError) or not isinstance(error, Exception):
+            raise
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        said = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+        raise UserError(f"{what}: {path}, line {line}, raised {type(error).__name__}: {said}") from error
     return module

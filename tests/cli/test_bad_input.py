@@ -126,7 +126,7 @@ TABLE: Mapping[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
     "no prompts left": (data(*({"prompt": LONG["prompt"] + str(i)} for i in range(9))), ASK, ("No prompts are left",)),
     "one prompt for two splits": (data(ONE, ONE), BAD, ("1 different prompts for 2 splits",)),
     "prompt longer than the context": (
-        data(*({"prompt": "x " * 250 + str(i)} for i in range(9))),
+        data(*({"prompt": "x " * 300 + str(i)} for i in range(9))),
         (*ASK, "max_prompt_length=1000"),
         ("the longest prompt has", "more than the 512 that the model can read", "set max_prompt_length to"),
     ),

@@ -64,10 +64,10 @@ class Bar:
         tenth = 10 * done // max(1, self.total)
         if not self.console.is_terminal and tenth != self.shown:
             self.shown = tenth
-            self.console.print(f"{self.title}: {done}/{self.total}  {text}", markup=False)
+            self.console.print(f"{self.title}: {done}/{self.total}  {text}", markup=False, soft_wrap=True)
 
     def tell(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)  # one line stays one line in a log
 
 
 @contextmanager

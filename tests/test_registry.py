@@ -97,7 +97,7 @@ def test_what_is_not_there(name, said):
         registry.find("rewards", name)
 
 
-def test_a_missing_package_is_named_and_a_bug_is_not_hidden(tmp_path):
+def test_a_missing_package_is_named_and_so_is_the_line_of_a_bug(tmp_path):
     (tmp_path / "needs.py").write_text("import no_such_package_xyz\n")
     (tmp_path / "ours.py").write_text("import plaudit.no_such_room\n")
     (tmp_path / "broken.py").write_text("1 / 0\n")
@@ -110,5 +110,5 @@ def test_a_missing_package_is_named_and_a_bug_is_not_hidden(tmp_path):
     finally:
         sys.path.remove(str(tmp_path))
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(UserError, match=r"broken\.py, line 1, raised ZeroDivisionError: division by zero"):
             registry.find("rewards", f"{tmp_path}/broken.py:f")

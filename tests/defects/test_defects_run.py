@@ -11,6 +11,8 @@ import torch
 from defects_world import metrics, run_ppo
 from safetensors.torch import load_file
 
+from plaudit.models.folder import save_model
+from plaudit.models.load import load
 from plaudit.training.checkpoint import load as load_checkpoint
 
 SPACES = "def score(completions, **_):\n    return [float(text.count('e')) + 0.01 * len(text) for text in completions]\n"
@@ -86,6 +88,18 @@ def test_defect_j_the_last_step_is_evaluated_whatever_eval_steps_is(tmp_path, wo
     summary, run = run_ppo(tmp_path, CLIMB, *words)
     assert summary["best"] == {"step": 4, "eval_reward": 4.0}
     assert model_is(run, 4)
+
+
+def test_defect_o_while_training_answers_end_where_the_models_generation_config_says(tmp_path):
+    """As in chat and evaluation: half the vocabulary ends an answer here, so hardly any runs into the limit."""
+    loaded = load("tiny")
+    loaded.model.generation_config.eos_token_id = [loaded.tokenizer.eos_token_id, *range(4, 164)]
+    save_model(loaded.model, loaded.tokenizer, tmp_path / "model")
+    words = (f"model_name_or_path={tmp_path / 'model'}", "max_steps=1", "max_completion_length=30")
+    _, run = run_ppo(tmp_path, SPACES, *words)
+    first = next(line for line in metrics(run) if line["step"] == 1)
+    assert first["completions/mean_length"] < 6
+    assert first["completions/clipped_ratio"] == 0
 
 
 TYPES = """

@@ -21,6 +21,12 @@ from plaudit.engines.stop import Ends, StopWatch, decode, ends
 from plaudit.schema import Completion, Prompt, Sampling, UserError
 
 
+def end_token_ids(model: Any) -> list[int]:
+    """The ids that end an answer by the generation config of a transformers model; often more than the tokenizer's EOS."""
+    listed = getattr(model.generation_config, "eos_token_id", None)
+    return [listed] if isinstance(listed, int) else list(listed or [])
+
+
 class TorchEngine:
     """Own generation loop for the Llama family; holds its own fused copy of the weights, filled by `load`.
 
@@ -66,8 +72,7 @@ class TorchEngine:
     @classmethod
     def from_model(cls, model: Any, tokenizer: Any, *, version: str = "", **options: Any) -> TorchEngine:
         """An engine with a copy of a transformers model's weights, in its dtype and on its device unless `options` say else."""
-        listed = getattr(model.generation_config, "eos_token_id", None)
-        options.setdefault("eos_token_ids", [listed] if isinstance(listed, int) else listed or [])
+        options.setdefault("eos_token_ids", end_token_ids(model))
         engine = cls(model.config, tokenizer, **{"dtype": model.dtype, "device": model.device, **options})
         engine.load(model.state_dict().items(), version)
         return engine

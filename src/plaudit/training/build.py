@@ -19,7 +19,7 @@ from plaudit.data.check import check
 from plaudit.data.collate import collate_demonstrations, collate_rankings
 from plaudit.data.encode import EncodeReport, encode_demonstrations, encode_rankings, fit_prompts
 from plaudit.data.split import split_by_prompt
-from plaudit.engines.torch_engine import TorchEngine
+from plaudit.engines.torch_engine import TorchEngine, end_token_ids
 from plaudit.models.base import AdapterConfig
 from plaudit.models.network import Network
 from plaudit.models.scorer import Scorer, reward_digest
@@ -112,6 +112,7 @@ class Builder:
             dtype=torch.bfloat16 if assembly.precision.bf16 else model.dtype,
             slots=rollout.rollout_slots,
             device=assembly.precision.device,
+            eos_token_ids=end_token_ids(model),
         )
         source = Rollouts(prompts, held_out, self.feed(len(prompts)), engine, mix(reward, models), rollout, self.training.seed)
         options = self.options[PPOConfig]

@@ -93,6 +93,7 @@ def test_control_c_exits_130_with_one_line():
     """A real SIGINT while a verb works, in a process of its own."""
     code = (
         "import signal, plaudit.cli.runs as runs, plaudit.cli.main as cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a parent in the background has it ignored
         "runs.listed = lambda folder: signal.raise_signal(signal.SIGINT)\n"
         "cli.main(['runs'])"
     )

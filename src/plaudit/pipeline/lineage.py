@@ -5,24 +5,24 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import plaudit
 from plaudit.schema import JSON, RunRecord
 from plaudit.store import Store
 
 
 def code_version() -> str:
     """The version, and the commit where the code runs from a git checkout: `plaudit 0.1.0 (4f3c2b1)`."""
-    here = Path(plaudit.__file__).parent
+    here, number = Path(__file__).parent, version("plaudit")
     try:
         commit = subprocess.run(
             ["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return f"plaudit {plaudit.__version__}"
-    return f"plaudit {plaudit.__version__} ({commit})"
+        return f"plaudit {number}"
+    return f"plaudit {number} ({commit})"
 
 
 def file_digest(path: Path) -> str:

@@ -18,6 +18,7 @@ import torch
 from plaudit.algorithms.base import Algorithm, Moments
 from plaudit.core import masked, schedule
 from plaudit.core.batch import Batch, Outputs
+from plaudit.data.packing import by_length
 from plaudit.models.dropout import Draw
 from plaudit.models.network import Network
 from plaudit.training.options import OptimizerConfig
@@ -113,9 +114,9 @@ class Learner:
             order = np.arange(len(groups))
         minis = []
         for part in np.array_split(order, count):
-            by_length = sorted(part.tolist(), key=lambda g: (-int(batch.length[groups[g]].max()), g))
-            micro = [by_length[i : i + self.micro_batch] for i in range(0, len(by_length), self.micro_batch)]
-            minis.append([torch.cat([groups[g] for g in chosen]) for chosen in micro])
+            members = [groups[g] for g in sorted(part.tolist())]
+            longest = [int(batch.length[rows].max()) for rows in members]
+            minis.append([torch.cat([members[i] for i in chosen]) for chosen in by_length(longest, self.micro_batch)])
         return minis
 
     def _order(self, count: int, epoch: int) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Protocol
 from plaudit.core.batch import Batch
 from plaudit.data.collate import collate_rollouts
 from plaudit.data.encode import Encoded
-from plaudit.engines.base import Engine
+from plaudit.engines.base import Engine, require_token_ids
 from plaudit.rewards.base import Context, TrainerState
 from plaudit.rewards.mix import RewardMix
 from plaudit.rewards.mix import metrics as reward_metrics
@@ -83,6 +83,7 @@ class Rollouts:
         seed: int,
         max_steps: int = 0,
     ) -> None:
+        require_token_ids(engine, "policy-gradient training")
         self.prompts, self.held_out, self.feed, self.engine = prompts, held_out[: options.num_eval_prompts], feed, engine
         self.rewards, self.options, self.seed, self.max_steps = rewards, options, seed, max_steps
 

@@ -22,7 +22,7 @@ STREAMS = {
 def traces(source: Rollouts, learner: Learner, step: int, count: int = 4) -> list[JSON]:
     """Answers of the learner's weights to the first held-out prompts (training ones where none are held out).
 
-    Each has prompt, answer, reward, tokens (as text) and a list of floats per stream, aligned with the tokens.
+    Each has prompt, answer, reward, tokens (as text) and a list of floats per stream that there is, aligned with the tokens.
     """
     scored = source.sampled((source.held_out or source.prompts)[:count], step, learner)
     scored = [item for item in scored if item.reward is not None]
@@ -35,7 +35,9 @@ def traces(source: Rollouts, learner: Learner, step: int, count: int = 4) -> lis
             {
                 **source.sample(item),
                 "tokens": [learner.tokenizer.decode([i]) for i in ids],
-                "streams": {shown: batch[name][row][counted].tolist() for name, shown in STREAMS.items()},
+                "streams": {
+                    shown: batch[name][row][counted].tolist() for name, shown in STREAMS.items() if name in batch.streams
+                },
             }
         )
     return found

@@ -71,7 +71,7 @@ def logged(nursery, tmp_path_factory):
         off = [
             o.name for o in options([find("algorithms", verb).Config]).values() if type(o.default) is float and not o.default
         ]
-        words = [*SHARED, *own(verb), "use_peft=true", "max_steps=2", "eval_steps=2", *(f"{name}=0.01" for name in off)]
+        words = [*SHARED, *own(verb), "use_peft=true", "max_steps=1", "eval_steps=1", *(f"{name}=0.01" for name in off)]
         words += ENDS if verb in ONLINE else []
         done = runs.start(verb, "train", verb, *words, *(PPO_WORDS if verb == "ppo" else []))
         assert done.code == 0, done.err

@@ -115,9 +115,7 @@ class GRPO(Algorithm):
         o, a, logp = self.options, batch["advantage"][:, None], outputs.logp
         assert logp is not None
         old = policy.old_logp(outputs, batch)
-        log_ratio = logp - old
-        if o.importance_sampling_level == "sequence":
-            log_ratio = surrogate.sequence_log_ratio(log_ratio, batch.mask)
+        log_ratio = self._log_ratio(logp, old, batch)
         if o.loss_type == "cispo":
             term = surrogate.clipped_weight(log_ratio, logp, a, self.high)
         else:
@@ -133,10 +131,13 @@ class GRPO(Algorithm):
         return terms
 
     def metrics(self, outputs: Outputs, batch: Batch) -> dict[str, Moments]:
-        assert outputs.logp is not None
-        found = policy.ratio_metrics(outputs, batch, self.options.epsilon, self.high, batch["advantage"][:, None])
+        o, logp = self.options, outputs.logp
+        assert logp is not None
+        clipped = self._log_ratio(logp, policy.old_logp(outputs, batch), batch)
+        low, high = (1.0, self.high - 1) if o.loss_type == "cispo" else (o.epsilon, self.high)
+        found = policy.ratio_metrics(outputs, batch, low, high, batch["advantage"][:, None], clipped)
         if self.reference:
-            found["kl"] = Moments.of(kl.estimate(outputs.logp.detach(), batch["ref"], "k3"), batch.mask)
+            found["kl"] = Moments.of(kl.estimate(logp.detach(), batch["ref"], "k3"), batch.mask)
         return found
 
     def summarise(self, moments: Mapping[str, Moments]) -> dict[str, float]:
@@ -144,3 +145,9 @@ class GRPO(Algorithm):
 
     def describe(self, batch: Batch, total: masked.Total = masked.here) -> dict[str, float]:
         return {**policy.sampler_gap(batch, total), **policy.reward_metrics(batch, batch["advantage"], total)}
+
+    def _log_ratio(self, logp: Tensor, old: Tensor, batch: Batch) -> Tensor:
+        """The log ratio that is clipped: of each token, [R, T], or of each answer, [R, 1]."""
+        log_ratio = logp - old
+        whole = self.options.importance_sampling_level == "sequence"
+        return surrogate.sequence_log_ratio(log_ratio, batch.mask) if whole else log_ratio

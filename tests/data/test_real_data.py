@@ -47,7 +47,7 @@ def test_real_implicit_prompts_agree_with_explicit_ones(tmp_path):
     rows = [r for r in read_jsonl(source) if r["chosen"] != r["rejected"]][:300]
     joined = tmp_path / "joined.jsonl"
     write_jsonl(joined, ({side: f"{r['prompt']} {r[side]}" for side in ("chosen", "rejected")} for r in rows))
-    for row, found in zip(rows, read_rankings(joined), strict=True):
+    for row, found in zip(rows, read_rankings(joined, dataset_format="trl"), strict=True):
         assert found.prompt.text == row["prompt"] and found.answers == (f" {row['chosen']}", f" {row['rejected']}")
 
 

@@ -3,6 +3,8 @@
 | what           | rule where a row is longer than `max_length`                                                        |
 |----------------|-----------------------------------------------------------------------------------------------------|
 | demonstrations | `keep_start` (default): the end of the answer is cut off; `drop`: the row is left out               |
+| texts          | also `split`: a long text becomes several rows, each of whole `max_length` but the last              |
+| labels, steps  | as demonstrations; of steps, those behind the cut are lost with their labels                        |
 | rankings       | `drop` (default): the whole ranking is left out; `keep_start`: the long answers are cut              |
 | prompts        | `drop` (default): left out; `error`: UserError                                                       |
 
@@ -16,18 +18,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from plaudit.data.template import Row, Tokenizer, encode_answer, encode_demonstration, encode_prompt
-from plaudit.schema import Demonstration, Prompt, Ranking, UserError
+from plaudit.data.template import Row, Tokenizer, encode_answer, encode_demonstration, encode_prompt, encode_steps
+from plaudit.schema import Demonstration, Label, Prompt, Ranking, Steps, UserError
 
-Truncation = Literal["keep_start", "drop"]
+Truncation = Literal["keep_start", "drop", "split"]
 Overlong = Literal["drop", "error"]
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One item as rows: a demonstration has one, a ranking one for each answer, best first.
+    """One item as rows: a demonstration, a label or steps have one, a ranking one for each answer, best first.
 
-    `source` is the item's place in the data that was given, so that a row can be traced back to its text.
+    `source` is the item's place in the data that was given, so that a row can be traced back to its text. `value` is a
+    label's. `marks` are the last tokens of steps, each with its label.
     """
 
     rows: tuple[Row, ...]
@@ -35,6 +38,8 @@ class Encoded:
     weight: float = 1.0
     margin: float = 0.0
     probability: float = 1.0
+    value: float = 0.0
+    marks: tuple[tuple[int, float], ...] = ()
 
     @property
     def length(self) -> int:
@@ -61,6 +66,8 @@ class EncodeReport:
     tokens: int = 0
     """Of the kept items, prompts included."""
     trained_tokens: int = 0
+    split: int = 0
+    """Further rows that long texts were split into."""
     longest: int = 0
     """Tokens of the longest row that was given."""
     left_out: list[int] = field(default_factory=list)
@@ -71,6 +78,7 @@ class EncodeReport:
         out = [f"{self.kept:,} of {self.total:,} {self.what} kept, {self.tokens:,} tokens ({self.trained_tokens:,} trained)"]
         for count, reason in (
             (self.truncated, f"kept but cut to {self.max_length} tokens: the answers' ends are lost"),
+            (self.split, f"further rows, of texts longer than {self.max_length} tokens that were split"),
             (self.too_long, f"left out: longer than {self.max_length} tokens (the longest row has {self.longest:,})"),
             (self.no_answer, f"left out: no answer token within {self.max_length} tokens"),
             (self.same_tokens, "left out: two answers have the same tokens"),
@@ -95,11 +103,7 @@ def encode_demonstrations(
 ) -> tuple[list[Encoded], EncodeReport]:
     """One row for each demonstration, by the rule at the top; `max_length` counts tokens of prompt and answer."""
     report = EncodeReport("demonstrations", max_length)
-    kept = []
-    for place, demo in enumerate(demos):
-        rows = _fitted((encode_demonstration(tokenizer, demo),), place, report, truncation)
-        if rows:
-            kept.append(Encoded(rows, place, weight=demo.weight))
+    kept = [row for place, demo in enumerate(demos) for row in demonstration_rows(tokenizer, demo, place, report, truncation)]
     report.require_some()
     return kept, report
 
@@ -109,14 +113,95 @@ def encode_rankings(
 ) -> tuple[list[Encoded], EncodeReport]:
     """One row for each answer, best first, by the rule at the top; `max_length` counts tokens of prompt and answer."""
     report = EncodeReport("rankings", max_length)
-    kept = []
-    for place, item in enumerate(rankings):
-        rows = tuple(encode_answer(tokenizer, item.prompt, answer) for answer in item.answers)
-        rows = _fitted(rows, place, report, truncation)
-        if rows:
-            kept.append(Encoded(rows, place, weight=item.weight, margin=item.margin, probability=item.probability))
+    kept = [row for place, item in enumerate(rankings) for row in ranking_rows(tokenizer, item, place, report, truncation)]
     report.require_some()
     return kept, report
+
+
+def encode_labels(
+    tokenizer: Tokenizer, labels: Sequence[Label], *, max_length: int | None = None, truncation: Truncation = "drop"
+) -> tuple[list[Encoded], EncodeReport]:
+    """One row for each labelled answer, its value kept, by the rule at the top."""
+    report = EncodeReport("labels", max_length)
+    kept = [row for place, item in enumerate(labels) for row in label_rows(tokenizer, item, place, report, truncation)]
+    report.require_some()
+    return kept, report
+
+
+def encode_stepwise(
+    tokenizer: Tokenizer,
+    items: Sequence[Steps],
+    *,
+    max_length: int | None = None,
+    truncation: Truncation = "keep_start",
+    step_separator: str = "\n",
+) -> tuple[list[Encoded], EncodeReport]:
+    """One row for each answer in steps; `marks` are the last tokens of its steps with their labels."""
+    report = EncodeReport("answers in steps", max_length)
+    kept = [
+        row
+        for place, item in enumerate(items)
+        for row in steps_rows(tokenizer, item, place, report, truncation, step_separator)
+    ]
+    report.require_some()
+    return kept, report
+
+
+def demonstration_rows(
+    tokenizer: Tokenizer, demo: Demonstration, place: int, report: EncodeReport, truncation: Truncation
+) -> list[Encoded]:
+    """The rows of one demonstration, counted in `report`: one, none, or several where a text is split."""
+    row = encode_demonstration(tokenizer, demo)
+    limit = report.max_length
+    if truncation == "split" and limit is not None and len(row) > limit and demo.prompt.text == "":
+        return _split(row, demo, place, report, limit)
+    rows = _fitted((row,), place, report, "keep_start" if truncation == "split" else truncation)
+    return [Encoded(rows, place, weight=demo.weight)] if rows else []
+
+
+def ranking_rows(
+    tokenizer: Tokenizer, item: Ranking, place: int, report: EncodeReport, truncation: Truncation
+) -> list[Encoded]:
+    """The one ranking of rows, best first, counted in `report`; none where it is left out."""
+    rows = tuple(encode_answer(tokenizer, item.prompt, answer) for answer in item.answers)
+    rows = _fitted(rows, place, report, "drop" if truncation == "split" else truncation)
+    return [Encoded(rows, place, item.weight, item.margin, item.probability)] if rows else []
+
+
+def label_rows(tokenizer: Tokenizer, item: Label, place: int, report: EncodeReport, truncation: Truncation) -> list[Encoded]:
+    """The one row of a labelled answer, counted in `report`; none where it is left out."""
+    rows = (encode_answer(tokenizer, item.prompt, item.answer),)
+    rows = _fitted(rows, place, report, "keep_start" if truncation == "split" else truncation)
+    return [Encoded(rows, place, weight=item.weight, value=item.value)] if rows else []
+
+
+def steps_rows(
+    tokenizer: Tokenizer, item: Steps, place: int, report: EncodeReport, truncation: Truncation, step_separator: str = "\n"
+) -> list[Encoded]:
+    """The one row of an answer in steps, counted in `report`; none where it is left out or no whole step is left."""
+    row, ends = encode_steps(tokenizer, item.prompt, item.steps, step_separator)
+    limit = report.max_length if report.max_length is not None else len(row)
+    marks = tuple((end, label) for end, label in zip(ends, item.labels, strict=True) if end < limit)
+    if not marks and truncation != "drop":
+        row = replace(row, mask=[0] * len(row))  # so that it is left out as a row without an answer
+    rows = _fitted((row,), place, report, "keep_start" if truncation == "split" else truncation)
+    return [Encoded(rows, place, weight=item.weight, marks=marks)] if rows else []
+
+
+def _split(row: Row, demo: Demonstration, place: int, report: EncodeReport, limit: int) -> list[Encoded]:
+    """A long text as rows of `limit` tokens. Nothing comes before a row's first token, so nothing predicts it there."""
+    pieces = []
+    for start in range(0, len(row), limit):
+        ids, mask = row.ids[start : start + limit], [0, *row.mask[start + 1 : start + limit]]
+        if any(mask):
+            pieces.append(Encoded((Row(ids, mask, 0, truncated=start + limit < len(row)),), place, weight=demo.weight))
+    report.total += 1
+    report.kept += 1
+    report.longest = max(report.longest, len(row))
+    report.split += len(pieces) - 1
+    report.tokens += sum(piece.length for piece in pieces)
+    report.trained_tokens += sum(sum(piece.rows[0].mask) for piece in pieces)
+    return pieces
 
 
 def fit_prompts(

@@ -61,7 +61,7 @@ def test_a_long_text_is_split_without_losing_a_token(tokenizer):
     long, short = Demonstration(Prompt(text=""), "I am sorry, it is late. " * 9), Demonstration(Prompt(text=""), "foo")
     (whole, one), plain = encode_demonstrations(tokenizer, [long, short])
     rows, report = encode_demonstrations(tokenizer, [long, short], max_length=16, truncation="split")
-    assert sum((row.rows[0].ids for row in rows if row.source == 0), []) == whole.rows[0].ids
+    assert [token for row in rows if row.source == 0 for token in row.rows[0].ids] == whole.rows[0].ids
     assert rows[-1] == one and all(len(row.rows[0]) == 16 for row in rows[:-2])
     assert all(row.rows[0].mask[0] == 0 and sum(row.rows[0].mask) == len(row.rows[0]) - 1 for row in rows)
     assert (report.total, report.kept, report.split) == (2, 2, len(rows) - 2) and report.tokens == plain.tokens

@@ -29,6 +29,9 @@ def pair(*better, to=(ASK,), worse=(NO,), **more):
     return Ranking(Prompt(messages=to), (better or (SAID,), worse), **more)
 
 
+GOOD = Label(Prompt(messages=(ASK,)), (SAID,), 1.0)
+
+
 def demo(*to, answer=(SAID,)):
     return Demonstration(Prompt(messages=to or (ASK,)), answer)
 
@@ -75,7 +78,7 @@ CASES = [
     ("dialogue", {"messages": [USER], "chosen": "Hello", "rejected": "No"}, "rankings", [pair()]),
     ("dialogue", {"messages": [USER, BOT], "rejected_response": "No"}, "rankings", [pair()]),
     ("dialogue", {"messages": [USER, BOT], "rejected_messages": [USER, BOT | {"content": "No"}]}, "rankings", [pair()]),
-    ("dialogue", {"messages": [USER, BOT], "label": True}, "labels", [Label(Prompt(messages=(ASK,)), (SAID,), 1.0)]),
+    ("dialogue", {"messages": [USER, BOT], "label": True}, "labels", [GOOD]),
     ("dialogue", {"messages": [USER, BOT], "label": True}, "demonstrations", [demo()]),
     ("openai", {"input": {"messages": [USER]}, "preferred_output": [BOT], "non_preferred_output": [BOT | {"content": "No"}]},
      "rankings", [pair()]),
@@ -83,7 +86,8 @@ CASES = [
     ("openai", {"messages": [USER, BOT, USER, BOT | {"weight": 0}, USER, BOT]}, "demonstrations",
      [demo(), demo(ASK, SAID, ASK, SAID, ASK)]),
     ("openai", {"messages": [SYSTEM.__dict__, USER, BOT | {"weight": 1}]}, "demonstrations", [demo(SYSTEM, ASK)]),
-    ("alpaca", {"instruction": "Hi", "input": "there", "output": "Hello"}, "demonstrations", [demo(Message("user", "Hi\nthere"))]),
+    ("alpaca", {"instruction": "Hi", "input": "there", "output": "Hello"}, "demonstrations",
+     [demo(Message("user", "Hi\nthere"))]),
     ("alpaca", {"instruction": "Hi", "input": "", "output": "Hello", "system": "Be kind", "history": [["Hi", "Hello"]]},
      "demonstrations", [demo(SYSTEM, ASK, SAID, ASK)]),
     ("alpaca", {"instruction": "Hi", "response": "Hello"}, "demonstrations", [demo()]),
@@ -91,7 +95,7 @@ CASES = [
     ("alpaca", {"instruction": "Hi", "output": ["Hello", "No"]}, "rankings", [pair()]),
     ("alpaca", {"instruction": "Hi", "output": ["Hello", "Hm", "No"]}, "rankings",
      [Ranking(Prompt(messages=(ASK,)), ((SAID,), (Message("assistant", "Hm"),), (NO,)))]),
-    ("alpaca", {"instruction": "Hi", "output": "Hello", "kto_tag": True}, "labels", [Label(Prompt(messages=(ASK,)), (SAID,), 1.0)]),
+    ("alpaca", {"instruction": "Hi", "output": "Hello", "kto_tag": True}, "labels", [GOOD]),
     ("alpaca", {"instruction": "Hi", "instances": [{"input": "", "output": "Hello"}] * 2}, "demonstrations", [demo(), demo()]),
     ("alpaca", {"instruction": "Hi", "input": ""}, "prompts", [Prompt(messages=(ASK,))]),
     ("hh_rlhf", HH, "rankings", [pair()]),
@@ -103,7 +107,7 @@ CASES = [
      [Label(Prompt(text="ARTICLE: Long.\n\nTL;DR:"), " Short", 6.0)]),
     ("ultrafeedback", FEEDBACK, "rankings",
      [Ranking(Prompt(messages=(ASK,)), ((SAID,), (Message("assistant", "Hm"),), (NO,)))]),
-    ("ultrafeedback", {"prompt": "Hi", "chosen": [USER, BOT], "rejected": [USER, BOT | {"content": "No"}], "messages": [USER, BOT]},
+    ("ultrafeedback", {"prompt": "Hi", "chosen": [USER, BOT], "rejected": [USER, BOT | {"content": "No"}], "messages": []},
      "rankings", [pair()]),
     ("open_assistant", TREE, "rankings", [pair(Message("assistant", "Best"), worse=(SAID,))]),
     ("open_assistant", TREE, "prompts", [Prompt(messages=(ASK,))]),
@@ -179,10 +183,10 @@ def test_a_forced_layout_is_taken_and_its_columns_are_asked_for(file):
         ({"info": {}, "summaries": [{"text": "a"}, {"text": "b"}], "choice": 0}, "rankings", "neither a post nor an article"),
         ({"prompt": {"role": "robot", "text": "x"}}, "prompts", "role prompter or assistant, not 'robot'"),
         ({"question_id": 1, "turns": []}, "prompts", "turns: must be a list of strings"),
-        ({"prompt": "p", "completion": "c", "label": None, "score": "much"}, "labels", "score: must be true, false or a number"),
+        ({"prompt": "p", "completion": "c", "label": None, "score": "much"}, "labels", "score: must be true, false or a"),
         ({"prompt": "p", "completion": "c", "label": [1]}, "labels", "label: must be true, false, a finite number or the name"),
         ({"prompt": "p", "completions": ["a"], "labels": [1, 0]}, "steps", "has 1 completions but 2 labels"),
-        ({"prompt": "p", "completions": ["a"], "labels": [2]}, "steps", "labels, step 1: must be true, false or a number from 0"),
+        ({"prompt": "p", "completions": ["a"], "labels": [2]}, "steps", "labels, step 1: must be true, false or a number"),
         ({"prompt": "p", "completions": ["a", " "], "labels": [1, 1]}, "steps", "step 2 is empty"),
         ({"prompt": "p", "answers": "a"}, "rankings", "answers: must be a list of answers"),
         ({"prompt": "p", "completions": ["a", "b"], "scores": [1]}, "rankings", "one number for each of the 2 answers"),

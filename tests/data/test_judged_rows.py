@@ -24,7 +24,7 @@ def tokenizer():
 def test_labels_keep_their_value_and_collate_with_it(tokenizer):
     items = [Label(ASK, "It is late.", 0.0, 0.5), Label(Prompt(text=""), "Thank you!", 3.0)]
     rows, report = encode_labels(tokenizer, items)
-    assert report.kept == 2 and [row.value for row in rows] == [0.0, 3.0] and [row.source for row in rows] == [0, 1]
+    assert report.kept == 2 and [row.label for row in rows] == [0.0, 3.0] and [row.source for row in rows] == [0, 1]
     assert rows[0].rows[0] == encode_answer(tokenizer, ASK, "It is late.")
     batch = collate_labels(rows)
     assert batch["label"].tolist() == [0.0, 3.0] and batch["weight"].tolist() == [0.5, 1.0]

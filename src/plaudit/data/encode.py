@@ -29,8 +29,8 @@ Overlong = Literal["drop", "error"]
 class Encoded:
     """One item as rows: a demonstration, a label or steps have one, a ranking one for each answer, best first.
 
-    `source` is the item's place in the data that was given, so that a row can be traced back to its text. `value` is a
-    label's. `marks` are the last tokens of steps, each with its label.
+    `source` is the item's place in the data that was given, so that a row can be traced back to its text. `label` is a
+    label's value. `marks` are the last tokens of steps, each with its label.
     """
 
     rows: tuple[Row, ...]
@@ -38,7 +38,7 @@ class Encoded:
     weight: float = 1.0
     margin: float = 0.0
     probability: float = 1.0
-    value: float = 0.0
+    label: float = 0.0
     marks: tuple[tuple[int, float], ...] = ()
 
     @property
@@ -119,10 +119,10 @@ def encode_rankings(
 
 
 def encode_labels(
-    tokenizer: Tokenizer, labels: Sequence[Label], *, max_length: int | None = None, truncation: Truncation = "drop"
+    tokenizer: Tokenizer, labels: Sequence[Label], *, max_length: int | None = None, truncation: Truncation = "keep_start"
 ) -> tuple[list[Encoded], EncodeReport]:
-    """One row for each labelled answer, its value kept, by the rule at the top."""
-    report = EncodeReport("labels", max_length)
+    """One row for each labelled answer, by the rule of demonstrations; `label` is its value."""
+    report = EncodeReport("labelled answers", max_length)
     kept = [row for place, item in enumerate(labels) for row in label_rows(tokenizer, item, place, report, truncation)]
     report.require_some()
     return kept, report
@@ -172,7 +172,7 @@ def label_rows(tokenizer: Tokenizer, item: Label, place: int, report: EncodeRepo
     """The one row of a labelled answer, counted in `report`; none where it is left out."""
     rows = (encode_answer(tokenizer, item.prompt, item.answer),)
     rows = _fitted(rows, place, report, "keep_start" if truncation == "split" else truncation)
-    return [Encoded(rows, place, weight=item.weight, value=item.value)] if rows else []
+    return [Encoded(rows, place, weight=item.weight, label=item.value)] if rows else []
 
 
 def steps_rows(

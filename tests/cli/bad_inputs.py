@@ -82,7 +82,7 @@ FUNCTION = ("ppo", "reward_funcs=[bad.py:reward]")
 # name: (what is wrong, the verb and its options, parts of the sentence)
 TABLE: Mapping[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
     "no such file": (nothing, ("sft", "train_file=no.jsonl"), ("no.jsonl: there is no such file",)),
-    "a folder as file": (nothing, ("sft", "train_file=."), ("cannot be read: Is a directory",)),
+    "a folder as file": (nothing, ("sft", "train_file=."), ("cannot be read: it is a folder without data files",)),
     "not a text file": (
         lambda folder, _: (folder / "bad.jsonl").write_bytes(b'{"text": "\xff"}\n'),
         BAD,

@@ -233,9 +233,10 @@ def test_scores_make_a_margin_where_asked(file):
 
 
 def test_refused_rows_can_be_left_out_and_are_told(file):
-    refused = []
-    found = read(file({"text": "a"}, {"text": 3}, {"text": "b"}), "demonstrations", refused=refused)
-    assert len(found.items) == 2 and found.rows == 3 and "line 2, text must be a string" in refused[0]
+    found = read(file({"text": "a"}, {"text": 3}, {"text": "b"}), "demonstrations", skip_refused=True)
+    assert len(found.items) == 2 and found.rows == 3 and "line 2, text must be a string" in found.refused[0]
+    with pytest.raises(UserError, match=r"no demonstrations are left of 1 rows .1 cannot be read, the first"):
+        read(file({"text": 3}), "demonstrations", skip_refused=True)
 
 
 def test_columns_of_another_name(file):

@@ -68,8 +68,7 @@ def inspect(
     if found is None:
         return result | {"layout": None, "type": None, "serves": []}
     wants, kind = found
-    refused: list[str] = []
-    data = read(given, wants, refused=refused, **options)
+    data = read(given, wants, skip_refused=True, **options)
     report = check(data.items, tokenizer, closely=True, told=told)
     return result | {
         "layout": " + ".join(dict.fromkeys(data.layouts)),
@@ -79,8 +78,8 @@ def inspect(
         wants: len(data.items),
         "different_prompts": report.prompts,
         "notes": dict(data.tally),
-        "refused_rows": len(refused),
-        "refused": refused[:SHOWN],
+        "refused_rows": len(data.refused),
+        "refused": data.refused[:SHOWN],
         "classes": list(data.classes),
         "lengths": cast(JSON, report.to_json())["lengths"],
         "languages": report.languages["data"],

@@ -73,15 +73,16 @@ class Making:
     classes: Sequence[str] = ()
     score_margin: bool = False
 
-    def items(self, row: JSON, where: str, tally: Tally) -> list[Item]:
+    def items(self, row: JSON, where: str, tally: Tally, there: Sequence[str] = ()) -> list[Item]:
         """The items of one row, none where the row holds nothing of the wanted kind; then `tally` says why.
 
+        `there` are the columns of the file, which errors name, where the row was converted.
         UserError: a row of a type that cannot be read as what is wanted; any column with a value it must not have.
         """
         kind = kind_of(row)
         asked = self.wants == "prompts" and "prompt" in row  # of any file that has one
         if not asked and (kind is None or self.wants not in kind.serves):
-            raise UserError(self._unfit(kind, row, where))
+            raise UserError(self._unfit(kind, there or tuple(row), where))
         for column in columns.UNREADABLE:
             if row.get(column) not in (None, [], {}, ""):
                 raise UserError(f"{where}: the column {column!r} cannot be used yet; take it out to train without it.")
@@ -131,10 +132,10 @@ class Making:
         tally["pairs, of which the common beginning is the prompt"] += 1
         return columns.ranking(row, where).prompt
 
-    def _unfit(self, kind: Kind | None, row: JSON, where: str) -> str:
+    def _unfit(self, kind: Kind | None, there: Sequence[str], where: str) -> str:
         verb, types = NATURAL[self.wants]
         wanted = ", or ".join(" and ".join(type_) for type_ in types)
-        said = f"{where}: {verb} needs the columns {wanted}; there are: {', '.join(row) or 'none'}."
+        said = f"{where}: {verb} needs the columns {wanted}; there are: {', '.join(there) or 'none'}."
         return said if kind is None else f"{said[:-1]} ({kind.name}, {served(kind)})."
 
 
@@ -161,8 +162,10 @@ def algorithms(kind: Kind) -> list[str]:
     found: dict[str, list[str]] = {}
     for name in registry.names("algorithms"):
         try:
-            eats = getattr(registry.find("algorithms", name), "eats", None)
+            algorithm = registry.find("algorithms", name)
         except (UserError, ImportError):  # a part whose package is not installed serves nothing here
             continue
-        found.setdefault(str(eats), []).append(name)
+        if getattr(algorithm, "thumbs", False) and kind.name in ("classification", "rated answers"):
+            continue
+        found.setdefault(str(getattr(algorithm, "eats", None)), []).append(name)
     return [name for wants in kind.serves for name in found.get(wants, ())]

@@ -43,6 +43,8 @@ class Data:
     """What was left out or converted, in words -> how often."""
     classes: tuple[str, ...] = ()
     """Names of the classes of labels, by number."""
+    refused: list[str] = field(default_factory=list)
+    """Why rows could not be read, where such rows are skipped."""
 
     def lines(self) -> list[str]:
         """What a person should read: each part's rows and layout, and every conversion."""
@@ -92,7 +94,8 @@ class Pipeline:
 
     def items(self, row: JSON, where: str, tally: Tally, making: Making) -> list[Item]:
         """The items of one row of the file."""
-        return [item for one in self.converted(row, where, tally) for item in making.items(one, where, tally)]
+        there = [name for name, value in row.items() if value is not None]
+        return [item for one in self.converted(row, where, tally) for item in making.items(one, where, tally, there)]
 
 
 def read(
@@ -103,12 +106,12 @@ def read(
     columns: dict[str, str] | None = None,
     score_margin: bool = False,
     classes: Sequence[str] = (),
-    refused: list[str] | None = None,
+    skip_refused: bool = False,
 ) -> Data:
     """Read a path, a list of paths, or a mixture (data/parts.py) as `wants`.
 
-    `classes` are those of another file, so that a name keeps its number. With a list `refused`, rows that cannot be read are
-    left out and their errors put there; otherwise the first ends everything. UserError names file, line and column.
+    `classes` are those of another file, so that a name keeps its number. With `skip_refused`, rows that cannot be read are
+    left out and their errors kept in `refused`; otherwise the first ends everything. UserError names file, line and column.
     """
     found = Data(wants, parts(given, dataset_format=dataset_format, columns=columns))
     pipelines = [Pipeline(part, wants) for part in found.parts]
@@ -121,9 +124,9 @@ def read(
             try:
                 items = pipeline.items(row, where, found.tally, making)
             except UserError as error:
-                if refused is None:
+                if not skip_refused:
                     raise
-                refused.append(str(error))
+                found.refused.append(str(error))
                 continue
             found.items += items
             found.origins += [number] * len(items)
@@ -135,7 +138,8 @@ def read(
 def nothing_left(found: Data) -> str:
     """Why no items are there though the files have rows."""
     names = ", ".join(part.name for part in found.parts)
-    why = "; ".join(f"{number:,} {what}" for what, number in found.tally.items()) or "every row was refused"
+    why = "; ".join(f"{number:,} {what}" for what, number in found.tally.items())
+    why = why or f"{len(found.refused):,} cannot be read, the first: {found.refused[0]}"
     return f"{names}: no {found.wants} are left of {found.rows:,} rows ({why})."
 
 

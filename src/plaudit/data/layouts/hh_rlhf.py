@@ -45,10 +45,16 @@ def messages(value: Any, where: str) -> list[JSON]:
 
 
 def _plain(value: Any, where: str) -> list[JSON]:
-    """An answer: text that goes on where the prompt's last Assistant turn began, further turns included."""
+    """An answer: text that goes on where the prompt's last Assistant turn began, further turns included.
+
+    One that starts with a Human turn has an empty answer before it.
+    """
     if not isinstance(value, str):
         raise UserError(f"{where} must be a string.")
-    return messages(value if TURN.match("\n\n" + value.lstrip()) else f"Assistant: {value.lstrip()}", where)
+    begun = value.lstrip()
+    if begun.startswith("Human:"):
+        return messages(f"Assistant:\n\n{begun}", where)
+    return messages(begun if begun.startswith("Assistant:") else f"Assistant: {begun}", where)
 
 
 LAYOUT = Layout("hh_rlhf", 'HH-RLHF: "\\n\\nHuman: ... \\n\\nAssistant: ..." in chosen and rejected', recognises, convert)

@@ -27,7 +27,6 @@ Read = Annotated[
     ),
 ]
 Model = Annotated[str | None, typer.Option(metavar="RUN|MODEL", help="Count in tokens of this model.")]
-SkipBad = Annotated[bool, typer.Option("--skip-refused", help="Leave out rows that cannot be read, and count them.")]
 
 
 @app.command(no_args_is_help=True)
@@ -57,7 +56,6 @@ def convert(
     ],
     out: Annotated[Path, typer.Option(help="The file to write: .jsonl, .json, .csv, .tsv or .parquet.")],
     words: Read = None,
-    skip_refused: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a file in another layout: `plaudit data convert trees.jsonl --to preference --out pairs.jsonl`."""
@@ -71,13 +69,13 @@ def convert(
     wants = TARGETS[to][0]
     found = natural(given, **options)
     rated = wants == "rankings" and found is not None and found[0] == "labels"  # ratings say which answer is better
-    data = read(given, "labels" if rated else wants, skip_refused=skip_refused, **options)
+    data = read(given, "labels" if rated else wants, **options)
     rows = list(rows_as(to, pairs_of_labels(data.items) if rated else data.items))
     _write(out, rows, write_rows)
     result = {"out": str(out), "rows": len(rows), "rows_read": data.rows, "notes": dict(data.tally)}
     if data.classes:
         result["classes"] = list(data.classes)
-    if skip_refused:
+    if data.refused:
         result |= {"refused_rows": len(data.refused), "refused": data.refused[:3]}
     emit(result, as_json)
 
@@ -131,7 +129,7 @@ def check(
     if double:
         raise UserError(f"{double} is given twice; leakage is looked for between different files")
     overrides = [word for word in words if word not in files]
-    found = {name: _naturally(*_reading(name, overrides), skip_refused=True) for name in files}
+    found = {name: _naturally(*_reading(name, [*overrides, "skip_refused_rows=true"])) for name in files}
     items = {name: data.items for name, data in found.items()}
     loaded = _loaded(model)
     with progress("items compared") as told:
@@ -173,13 +171,13 @@ def _reading(file: str, words: Sequence[str] | None) -> tuple[Any, dict[str, Any
     return options.part(file), options.keywords()
 
 
-def _naturally(given: Any, options: dict[str, Any], skip_refused: bool = False) -> Data:
+def _naturally(given: Any, options: dict[str, Any]) -> Data:
     """A file read as what it is. UserError where its type is not known, with the columns that are there."""
     from plaudit.data.inspect import natural
     from plaudit.data.readers import read
 
     found = natural(given, **options)
-    return read(given, found[0] if found else "demonstrations", skip_refused=skip_refused, **options)
+    return read(given, found[0] if found else "demonstrations", **options)
 
 
 def _tokenizer(model: str | None) -> Any:

@@ -54,7 +54,7 @@ def sft(item: Demonstration) -> JSON:
 
 def messages(item: Demonstration) -> JSON:
     """`messages` of the whole dialogue. UserError for plain text, which has no turns."""
-    return {**item.prompt.meta, "messages": plain(_dialogue(item.prompt, item.answer))}
+    return {**item.prompt.meta, "messages": plain(tuple(_dialogue(item.prompt, item.answer)))}
 
 
 def kto(item: Label) -> JSON:

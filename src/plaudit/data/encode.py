@@ -215,31 +215,39 @@ def fit_prompts(
 
     UserError too for a prompt without any token, since the model needs one to start from.
     """
-    report = EncodeReport("prompts", max_prompt_length, total=len(prompts))
-    kept = []
-    for place, prompt in enumerate(prompts):
-        length = len(encode_prompt(tokenizer, prompt))
-        if length == 0:
-            raise UserError(f"Prompt {place + 1} ({prompt.id}) has no tokens, so there is nothing to answer.")
-        report.longest = max(report.longest, length)
-        if max_prompt_length is None or length <= max_prompt_length:
-            kept.append(prompt)
-            report.tokens += length
-            continue
-        if overlong_prompts == "error":
-            raise UserError(
-                f"Prompt {place + 1} ({prompt.id}) has {length} tokens, more than max_prompt_length={max_prompt_length}; "
-                "raise it, shorten the prompt, or set overlong_prompts=drop."
-            )
-        report.too_long += 1
-        report.left_out.append(place)
-    report.kept = len(kept)
-    if not kept:
-        why = (
-            f"all {len(prompts)} are longer than max_prompt_length={max_prompt_length}, the longest has {report.longest} tokens"
-        )
-        raise UserError(f"No prompts are left ({why if prompts else 'none were given'}).")
+    report = EncodeReport("prompts", max_prompt_length)
+    kept = [prompt for place, prompt in enumerate(prompts) if prompt_fits(tokenizer, prompt, place, report, overlong_prompts)]
+    require_prompts(report)
     return kept, report
+
+
+def prompt_fits(tokenizer: Tokenizer, prompt: Prompt, place: int, report: EncodeReport, overlong: Overlong = "drop") -> bool:
+    """Whether a prompt has at most the report's `max_length` tokens, counted there. UserError as `fit_prompts`."""
+    length, limit = len(encode_prompt(tokenizer, prompt)), report.max_length
+    report.total += 1
+    if length == 0:
+        raise UserError(f"Prompt {place + 1} ({prompt.id}) has no tokens, so there is nothing to answer.")
+    report.longest = max(report.longest, length)
+    if limit is None or length <= limit:
+        report.kept += 1
+        report.tokens += length
+        return True
+    if overlong == "error":
+        raise UserError(
+            f"Prompt {place + 1} ({prompt.id}) has {length} tokens, more than max_prompt_length={limit}; "
+            "raise it, shorten the prompt, or set overlong_prompts=drop."
+        )
+    report.too_long += 1
+    report.left_out.append(place)
+    return False
+
+
+def require_prompts(report: EncodeReport) -> None:
+    """UserError where no prompt is kept: why."""
+    if not report.kept:
+        limit = f"max_prompt_length={report.max_length}, the longest has {report.longest} tokens"
+        why = f"all {report.total} are longer than {limit}" if report.total else "none were given"
+        raise UserError(f"No prompts are left ({why}).")
 
 
 def _fitted(rows: tuple[Row, ...], place: int, report: EncodeReport, truncation: Truncation) -> tuple[Row, ...]:

@@ -81,7 +81,7 @@ def rows(path: str | Path) -> Iterator[Located]:
     JSON, or not an object; for a table whose rows do not have the header's cells.
     """
     path = Path(path).expanduser()
-    found = READERS[_kind(path)](path)
+    found = READERS[format_of(path)](path)
     first = next(found, None)
     if first is None:
         raise UserError(f"{path} is empty; it needs one JSON object a line.")
@@ -95,7 +95,7 @@ def all_rows(paths: Iterable[Path]) -> Iterator[Located]:
         yield from rows(path)
 
 
-def _kind(path: Path) -> str:
+def format_of(path: Path) -> str:
     """By name, or else by the first bytes."""
     head = beginning(path)
     if head.startswith(b"PAR1"):

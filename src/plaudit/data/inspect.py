@@ -68,7 +68,7 @@ def inspect(
     if found is None:
         return result | {"layout": None, "type": None, "serves": []}
     wants, kind = found
-    data = read(given, wants, skip_refused=True, **options)
+    data = read(given, wants, **{**options, "skip_refused": True})
     report = check(data.items, tokenizer, closely=True, told=told)
     return result | {
         "layout": " + ".join(dict.fromkeys(data.layouts)),

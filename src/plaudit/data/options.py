@@ -22,6 +22,9 @@ class ReadConfig:
     score_margin: bool = False
     """Pairs made of scored answers get the difference of their scores as margin."""
 
+    skip_refused_rows: bool = False
+    """Rows that cannot be read are left out, counted and shown; otherwise the first one ends the command."""
+
     def part(self, given: Any) -> Any:
         """A path with the data set's name and split, as `read` takes it; a list or mapping as it is."""
         if isinstance(given, (list, dict, tuple)) or (self.dataset is None and self.dataset_split is None):
@@ -30,4 +33,9 @@ class ReadConfig:
 
     def keywords(self) -> dict[str, Any]:
         """What `read` takes by name."""
-        return {"dataset_format": self.dataset_format, "columns": self.dataset_columns, "score_margin": self.score_margin}
+        return {
+            "dataset_format": self.dataset_format,
+            "columns": self.dataset_columns,
+            "score_margin": self.score_margin,
+            "skip_refused": self.skip_refused_rows,
+        }

@@ -53,6 +53,8 @@ class Data:
         out = [f"{part.name}: {count[i]:,} {self.wants} ({name})" for i, (part, name) in enumerate(shown)]
         if not self.tally and len(out) == 1 and self.layouts == ["trl"]:
             out = []  # an ordinary file needs no words
+        if self.refused:
+            out.append(f"{len(self.refused):,} rows left out that cannot be read; the first: {self.refused[0]}")
         return out + [f"{number:,} {what}" for what, number in sorted(self.tally.items())]
 
 

@@ -37,14 +37,20 @@ def csv_rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[str, JSON]
         if not cells:
             continue
         if header is None:
-            header = _header(cells, where)
+            header = header_of(cells, where)
             continue
-        if len(cells) != len(header):
-            raise UserError(f"{where}: has {len(cells)} cells, but the header has {len(header)} ({', '.join(header)}).")
-        yield where, {name: cell(name, value, where) for name, value in zip(header, cells, strict=True) if value != ""}
+        yield where, row_of(header, cells, where)
 
 
-def _header(cells: Sequence[str], where: str) -> list[str]:
+def row_of(header: Sequence[str], cells: Sequence[str], where: str) -> JSON:
+    """The cells under the names of the header. UserError where they are more or fewer."""
+    if len(cells) != len(header):
+        raise UserError(f"{where}: has {len(cells)} cells, but the header has {len(header)} ({', '.join(header)}).")
+    return {name: cell(name, value, where) for name, value in zip(header, cells, strict=True) if value != ""}
+
+
+def header_of(cells: Sequence[str], where: str) -> list[str]:
+    """The names of the columns. UserError where one comes twice or has no name."""
     names = [name.strip() for name in cells]
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None or not all(names):

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from plaudit.config import Resolved
+from plaudit.data.options import ReadConfig
 from plaudit.models.base import AdapterConfig
 from plaudit.models.folder import save_model
 from plaudit.models.network import Network
@@ -28,7 +29,7 @@ from plaudit.training.progress import Progress, shown
 from plaudit.training.sources import Rollouts, Rows
 from plaudit.training.trace import traces
 
-SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, TrainingConfig, OptimizerConfig)
+SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, ReadConfig, TrainingConfig, OptimizerConfig)
 ONLINE: tuple[type, ...] = (RolloutConfig, RewardConfig)
 LORA_RATE = "lora_learning_rate"
 STOPPED = {"SIGINT": 130, "SIGTERM": 143}

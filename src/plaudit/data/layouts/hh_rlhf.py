@@ -25,7 +25,9 @@ def convert(row: JSON, where: str, wants: str, tally: Tally) -> list[JSON]:
         prompt = messages(row["prompt"], f"{where}, prompt")
         if prompt and prompt[-1] == {"role": "assistant", "content": ""}:
             prompt.pop()
-        answers = {name: _plain(row[name], f"{where}, {name}") for name in ("chosen", "rejected", "completion") if name in row}
+        answers: JSON = {
+            name: _plain(row[name], f"{where}, {name}") for name in ("chosen", "rejected", "completion") if name in row
+        }
         return [{**others(row, *COLUMNS, "completion"), "prompt": prompt, **answers}]
     if "chosen" not in row or "rejected" not in row:
         raise UserError(f"{where}: hh_rlhf needs the columns chosen and rejected; there are: {', '.join(row) or 'none'}.")

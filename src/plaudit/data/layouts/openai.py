@@ -11,7 +11,7 @@ from plaudit.schema import JSON, UserError
 def recognises(row: JSON) -> bool:
     if isinstance(row.get("input"), dict) and "preferred_output" in row:
         return True
-    turns = row.get("messages")
+    turns = row.get("messages") or []
     return is_list_of(turns, "role") and any(isinstance(turn, dict) and "weight" in turn for turn in turns)
 
 

@@ -85,8 +85,8 @@ def test_items_split_and_tokens_are_those_of_reading_at_once(tmp_path, wants, en
     split = split_by_prompt(whole.items, fractions=(0.6, 0.4, 0.0), seed=4)
     train = Picked(found.items, np.flatnonzero(homes(found.points, (0.6, 0.4, 0.0)) == 0))
     assert list(train) == split.train and 0 < len(train) < len(whole.items)
-    rows_, report = encoder(tokenizer, split.train, max_length=28, truncation="drop")
-    lazy, again = encode_streamed(train, report.what, lambda *x: one(tokenizer, *x, "drop"), max_length=28)
+    rows_, report = encoder(tokenizer, split.train, max_length=24, truncation="drop")
+    lazy, again = encode_streamed(train, report.what, lambda *x: one(tokenizer, *x, "drop"), max_length=24)
     assert list(lazy) == rows_ and lazy.lengths.tolist() == [row.length for row in rows_] and again == report
     assert report.too_long > 0
 

@@ -166,7 +166,7 @@ def test_check_finds_what_is_wrong(capsys, tmp_path, pairs):
         (("convert", "pairs.jsonl", "--to", "alpacca", "--out", "x.jsonl"), "--to alpacca: is not a layout; there are sft"),
         (("convert", "pairs.jsonl", "--to", "stepwise", "--out", "x.jsonl"), "A process reward model needs the columns"),
         (("convert", "pairs.jsonl", "--to", "kto", "--out", "x.xls"), "x.xls cannot be written: its name must end with"),
-        (("convert", "pairs.jsonl", "--to", "messages", "--out", "x.jsonl"), "is plain text without turns"),
+        (("convert", "text.jsonl", "--to", "messages", "--out", "x.jsonl"), "is plain text without turns"),
         (("split", "pairs.jsonl", "--fractions", "a,b", "--out", "y"), "--fractions a,b: must be three numbers"),
         (("split", "pairs.jsonl", "--fractions", "1,1,1", "--out", "y"), "add up to 1"),
         (("check", "dataset_format=trl"), "needs a file to look at"),
@@ -177,6 +177,7 @@ def test_check_finds_what_is_wrong(capsys, tmp_path, pairs):
 def test_mistakes_are_one_sentence(capsys, tmp_path, monkeypatch, pairs, words, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.jsonl").write_text("{")
+    write_rows(tmp_path / "text.jsonl", [{"text": "Once."}])
     write_rows(tmp_path / "odd.jsonl", [{"question": "a", "solution": "b"}])
     code, out, err = run(capsys, *words)
     assert code == 2 and out == "" and said in err and err.count("\n") == 1, err

@@ -11,7 +11,7 @@ from plaudit.cli.show import AsJson, emit
 
 
 def config(
-    verb: Annotated[str, typer.Argument(help="sft, reward, ppo or another algorithm; demo; generate.")],
+    verb: Annotated[str, typer.Argument(help="sft, reward, ppo or another algorithm; demo; generate; data.")],
     as_json: AsJson = False,
 ) -> None:
     """Print every option of a verb as commented YAML: `plaudit config ppo > ppo.yaml`."""
@@ -37,6 +37,10 @@ def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
         from plaudit.pipeline.demo_config import DemoConfig
 
         return [DemoConfig], {}
+    if verb == "data":
+        from plaudit.data.options import ReadConfig
+
+        return [ReadConfig], {}
     if verb in ("generate", "chat", "evaluate"):
         from plaudit.schema import Sampling
 
@@ -52,4 +56,4 @@ def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
 
 
 def _called(verb: str) -> str:
-    return verb if verb in ("demo", "generate", "evaluate", "chat") else f"train {verb}"
+    return verb if verb in ("demo", "generate", "evaluate", "chat", "data") else f"train {verb}"

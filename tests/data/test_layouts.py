@@ -7,6 +7,7 @@ import pytest
 
 from plaudit.data.layouts import layouts, recognise
 from plaudit.data.readers import read
+from plaudit.data.streaming import stream
 from plaudit.schema import Demonstration, Label, Message, Prompt, Ranking, Steps, UserError
 
 ASK, SAID, SYSTEM = Message("user", "Hi"), Message("assistant", "Hello"), Message("system", "Be kind")
@@ -151,9 +152,31 @@ def test_a_row_of_every_layout(file, name, row, wants, items):
     assert found.layouts == [name]
 
 
+def flat(node, parent=None, count=None):
+    """A tree as the rows of a flat file, replies before their prompts now and then."""
+    count = count if count is not None else iter(range(99))
+    name = str(next(count))
+    rows = [row for reply in node.get("replies", ()) for row in flat(reply, name, count)]
+    own = {key: value for key, value in node.items() if key != "replies"}
+    return [*rows, {**own, "message_id": name, "message_tree_id": "t", **({"parent_id": parent} if parent else {})}]
+
+
+@pytest.mark.parametrize("wants", ["rankings", "demonstrations", "prompts"])
+def test_flat_files_of_open_assistant_are_their_trees(file, wants):
+    rows = flat(TREE["prompt"])
+    assert len(rows) == 6 and recognise(rows).name == "open_assistant_messages"
+    found, whole = read(file(*rows), wants), read(file(TREE, name="tree.jsonl"), wants)
+    key = lambda item: str(bare(item))  # noqa: E731
+    assert sorted(map(key, found.items)) == sorted(map(key, whole.items)) and found.tally == whole.tally
+    with pytest.raises(UserError, match=r"its parent_id '\d' is no message of the file"):
+        read(file(*rows[:-1]), wants)
+    with pytest.raises(UserError, match="belong together and cannot be streamed"):
+        stream(file(*rows), wants)
+
+
 def test_every_layout_has_a_case_and_a_name_to_force_it(file):
     names = [layout.name for layout in layouts()]
-    assert names[-1] == "trl" and {name for name, *_ in CASES} == set(names)
+    assert names[-1] == "trl" and {name for name, *_ in CASES} == set(names) - {"open_assistant_messages"}
     with pytest.raises(UserError, match="did you mean alpaca"):
         read(file({"text": "x"}), "demonstrations", dataset_format="alpacca")
 

@@ -170,8 +170,8 @@ def ranking_rows(
 
 def label_rows(tokenizer: Tokenizer, item: Label, place: int, report: EncodeReport, truncation: Truncation) -> list[Encoded]:
     """The one row of a labelled answer, counted in `report`; none where it is left out."""
-    rows = (encode_answer(tokenizer, item.prompt, item.answer),)
-    rows = _fitted(rows, place, report, "keep_start" if truncation == "split" else truncation)
+    row = encode_answer(tokenizer, item.prompt, item.answer)
+    rows = _fitted((row,), place, report, "keep_start" if truncation == "split" else truncation)
     return [Encoded(rows, place, weight=item.weight, label=item.value)] if rows else []
 
 

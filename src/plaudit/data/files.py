@@ -16,10 +16,8 @@ from typing import Any
 
 from plaudit.data import tables
 from plaudit.data.columns import describe
+from plaudit.data.layouts.base import Located
 from plaudit.schema import JSON, UserError
-
-Located = tuple[str, JSON]
-"""`where` ("pairs.jsonl, line 3") and the row."""
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 SPLIT = re.compile(r"(train|validation|valid|val|dev|test)(?=[^A-Za-z]|$)", re.IGNORECASE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 from plaudit.data.check import check
 from plaudit.data.columns import describe
@@ -81,7 +81,7 @@ def inspect(
         "refused_rows": len(data.refused),
         "refused": data.refused[:SHOWN],
         "classes": list(data.classes),
-        "lengths": cast(JSON, report.to_json())["lengths"],
+        "lengths": report.to_json()["lengths"],
         "languages": report.languages["data"],
         "examples": [natural_row(item) for item in data.items[:SHOWN]],
     }

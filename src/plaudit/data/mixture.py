@@ -17,7 +17,7 @@ class Mixture:
     reshuffled; one that is drawn less often goes on in the next epoch where it stopped.
     """
 
-    def __init__(self, members: Sequence[Sequence[int]], weights: Sequence[float], seed: int) -> None:
+    def __init__(self, members: Sequence[Sequence[int] | np.ndarray], weights: Sequence[float], seed: int) -> None:
         """members: of each source, the indices of its rows. weights: above 0, relative to each other."""
         if not all(len(rows) for rows in members):
             raise ValueError("every source of a mixture needs a row")

@@ -78,7 +78,8 @@ class Pipeline:
 
     def rows(self) -> Iterator[files.Located]:
         """Where and row, in order."""
-        return islice(files.all_rows(self.files), self.limit)
+        found = islice(files.all_rows(self.files), self.limit)
+        return self.layout.gather(found) if self.layout is not None and self.layout.gather else found
 
     def renamed(self, row: JSON) -> JSON:
         """The row without nulls, its columns under our names."""

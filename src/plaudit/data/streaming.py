@@ -124,6 +124,9 @@ def stream(
     found = StreamedData(wants, parts(given, dataset_format=dataset_format, columns=columns))
     pipelines = [Pipeline(part, wants) for part in found.parts]
     found.layouts = [pipeline.layout.name for pipeline in pipelines if pipeline.layout]
+    for pipeline in pipelines:
+        if pipeline.layout is not None and pipeline.layout.gather:
+            raise UserError(f"{pipeline.part.name}: rows of {pipeline.layout.name} belong together and cannot be streamed.")
     found.classes = tuple(classes) or (class_names(pipelines) if wants == "labels" else ())
     items = StreamedItems(pipelines, Making(wants, found.classes, score_margin), cache, told)
     where, points = array("q"), array("d")

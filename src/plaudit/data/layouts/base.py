@@ -6,7 +6,7 @@ A plug-in brings its own by an entry point of the group `plaudit.readers` that n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ Wants = Literal["demonstrations", "rankings", "labels", "prompts", "steps", "tex
 """What rows are read as; an algorithm's `eats` says which one it needs."""
 Tally = Counter[str]
 """What was left out or changed on the way, in words, with its count."""
+Located = tuple[str, JSON]
+"""Where ("pairs.jsonl, line 3") and the row."""
 Convert = Callable[[JSON, str, str, Tally], Sequence[JSON]]
 
 
@@ -27,6 +29,7 @@ class Layout:
     about       one line for people
     recognises  whether a row (its nulls already dropped) is one of this layout; asked of the first rows of a file
     convert     (row, where, wants, tally) -> rows with TRL's columns, none where the row holds nothing of the wanted kind
+    gather      where one thing is spread over rows: all rows of a file -> rows that hold the whole of it; not while streaming
     order       layouts with a lower number are asked first; TRL's own types, which everything may look like, have 100
     """
 
@@ -35,6 +38,7 @@ class Layout:
     recognises: Callable[[JSON], bool]
     convert: Convert
     order: int = 50
+    gather: Callable[[Iterator[Located]], Iterator[Located]] | None = None
 
 
 def turn(value: Any, where: str, *, role: str, content: str, roles: Mapping[str, str]) -> JSON:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from plaudit.data.layouts.base import Layout, Tally, others
+from plaudit.data.layouts.base import Layout, Located, Tally, others
 from plaudit.schema import JSON, UserError
 
 ROLES = {"prompter": "user", "assistant": "assistant"}
@@ -82,6 +82,44 @@ def _message(node: Any, where: str) -> JSON:
     return {"role": ROLES[node["role"]], "content": node["text"]}
 
 
+def is_message(row: JSON) -> bool:
+    """A row of the flat files (oasst1, oasst2): one message that names its parent."""
+    return {"message_id", "message_tree_id", "text", "role"} <= set(row)
+
+
+def trees(rows: Iterator[Located]) -> Iterator[Located]:
+    """The trees of the messages of flat files, in the order of their first messages; `where` is that of the root.
+
+    UserError for a message whose parent is not there.
+    """
+    nodes: dict[str, JSON] = {}
+    wheres: dict[str, str] = {}
+    for where, row in rows:
+        name = row.get("message_id")
+        if not isinstance(name, str):
+            raise UserError(f"{where}, message_id: must be a string.")
+        nodes[name] = {**row, "replies": []}
+        wheres[name] = where
+    for name, node in nodes.items():
+        parent = node.get("parent_id")
+        if parent is None:
+            continue
+        if parent not in nodes:
+            raise UserError(f"{wheres[name]}: its parent_id {parent!r} is no message of the file.")
+        nodes[parent]["replies"].append(node)
+    for name, node in nodes.items():
+        if node.get("parent_id") is None:
+            yield wheres[name], {"message_tree_id": node.get("message_tree_id", name), "prompt": node}
+
+
+MESSAGES = Layout(
+    "open_assistant_messages",
+    "Open-Assistant's flat files: a message a row, with message_id and parent_id",
+    is_message,
+    convert,
+    40,
+    trees,
+)
 LAYOUT = Layout(
     "open_assistant", "Open-Assistant trees: a prompt with ranked replies and their replies", recognises, convert, 40
 )

@@ -70,12 +70,12 @@ def test_what_cannot_be_streamed_says_so(tmp_path):
     assert len(stream(path, "rankings", skip_refused=True).refused) == 1
 
 
-@pytest.mark.parametrize(("wants", "encoder", "one"), [
-    ("rankings", encode.encode_rankings, encode.ranking_rows),
-    ("labels", encode.encode_labels, encode.label_rows),
-    ("demonstrations", encode.encode_demonstrations, encode.demonstration_rows),
+@pytest.mark.parametrize(("wants", "encoder", "one", "limit"), [
+    ("rankings", encode.encode_rankings, encode.ranking_rows, 28),
+    ("labels", encode.encode_labels, encode.label_rows, 28),
+    ("demonstrations", encode.encode_demonstrations, encode.demonstration_rows, 25),
 ])  # fmt: skip
-def test_items_split_and_tokens_are_those_of_reading_at_once(tmp_path, wants, encoder, one):
+def test_items_split_and_tokens_are_those_of_reading_at_once(tmp_path, wants, encoder, one, limit):
     a, b, tokenizer = tmp_path / "a.jsonl", tmp_path / "b.csv", build()
     write_rows(a, ROWS)
     write_rows(b, ROWS[:3])
@@ -85,8 +85,8 @@ def test_items_split_and_tokens_are_those_of_reading_at_once(tmp_path, wants, en
     split = split_by_prompt(whole.items, fractions=(0.6, 0.4, 0.0), seed=4)
     train = Picked(found.items, np.flatnonzero(homes(found.points, (0.6, 0.4, 0.0)) == 0))
     assert list(train) == split.train and 0 < len(train) < len(whole.items)
-    rows_, report = encoder(tokenizer, split.train, max_length=24, truncation="drop")
-    lazy, again = encode_streamed(train, report.what, lambda *x: one(tokenizer, *x, "drop"), max_length=24)
+    rows_, report = encoder(tokenizer, split.train, max_length=limit, truncation="drop")
+    lazy, again = encode_streamed(train, report.what, lambda *x: one(tokenizer, *x, "drop"), max_length=limit)
     assert list(lazy) == rows_ and lazy.lengths.tolist() == [row.length for row in rows_] and again == report
     assert report.too_long > 0
 

@@ -53,8 +53,22 @@ def test_the_content_tells_where_the_name_does_not(tmp_path):
     assert [row for _, row in rows(tmp_path / "d.json")] == [{"messages": CHAT}]
 
 
+def test_parquet_values_that_json_does_not_have(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    import datetime
+    import decimal
+
+    from plaudit.data.readers import dataset_digest
+
+    row = {"prompt": "p", "at": datetime.datetime(2026, 1, 2, 3), "cost": decimal.Decimal("1.5"), "raw": b"abc", "list": [b"x"]}
+    arrow.parquet.write_table(arrow.Table.from_pylist([row]), tmp_path / "a.parquet")
+    (found,) = read(tmp_path / "a.parquet", "prompts").items
+    assert found.meta == {"at": "2026-01-02T03:00:00", "cost": 1.5, "raw": "<3 bytes>", "list": ["<1 bytes>"]}
+    assert len(dataset_digest([found])) == 16
+
+
 def test_folders_and_patterns_in_the_order_of_names(tmp_path):
-    for name in ("b.jsonl", "a.csv", ".hidden.jsonl", "notes.md"):
+    for name in ("b.jsonl", "a.csv", ".hidden.jsonl", "notes.md", "licence.txt"):
         (tmp_path / name).write_text(
             "prompt\nfrom a\n" if name.endswith("csv") else json.dumps({"prompt": f"from {name[0]}"}) + "\n"
         )

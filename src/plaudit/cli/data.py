@@ -77,7 +77,7 @@ def convert(
         result["classes"] = list(data.classes)
     if data.refused:
         result |= {"refused_rows": len(data.refused), "refused": data.refused[:3]}
-    emit(result, as_json)
+    _emit(result, as_json)
 
 
 @app.command(no_args_is_help=True)
@@ -97,13 +97,12 @@ def split(
     given, options = _reading(file, words)
     data = _naturally(given, options)
     parts = split_by_prompt(data.items, fractions=_fractions(fractions), seed=seed)
-    out.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {}
     for name, items in parts.named().items():
         if items:
-            write_jsonl(out / f"{name}.jsonl", map(natural_row, items))
+            _write(out / f"{name}.jsonl", [natural_row(item) for item in items], write_jsonl)
             result[name] = {"file": str(out / f"{name}.jsonl"), "rows": len(items)}
-    emit({**result, "notes": dict(data.tally)}, as_json)
+    _emit({**result, "notes": dict(data.tally)}, as_json)
 
 
 @app.command(no_args_is_help=True)
@@ -192,6 +191,22 @@ def _loaded(model: str | None) -> Any:
     from plaudit.models.load import load
 
     return load(model_of(model))
+
+
+def _emit(result: dict[str, Any], as_json: bool) -> None:
+    """As `emit`; on a terminal, words from the file can neither steer it nor be taken for mark-up."""
+    from rich.markup import escape
+
+    from plaudit.data.inspect import safely
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {escape(safely(name)): shown(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [shown(item) for item in value]
+        return escape(safely(value)) if isinstance(value, str) else value
+
+    emit(result if as_json else shown(result), as_json)
 
 
 def _fractions(text: str) -> list[float]:

@@ -36,6 +36,7 @@ def data_files(path: str | Path, split: str | None = None) -> list[Path]:
         if split and (path / split).is_dir():
             return data_files(path / split)
         found = sorted(f for f in path.iterdir() if f.is_file() and kind(f) and not f.name.startswith((".", "dataset_info")))
+        found = [f for f in found if kind(f) != ".txt"] or found  # beside data files a .txt is a note, not data
         if not found:
             raise UserError(f"{path} cannot be read: it is a folder without data files ({', '.join(SUFFIXES)}).")
         return _of_split(found, split, path)

@@ -23,7 +23,7 @@ class ReadConfig:
     """Pairs made of scored answers get the difference of their scores as margin."""
 
     skip_refused_rows: bool = False
-    """Rows that cannot be read are left out, counted and shown; otherwise the first one ends the command."""
+    """Rows with content that cannot be read are left out and counted; a file that is broken ends the command all the same."""
 
     def part(self, given: Any) -> Any:
         """A path with the data set's name and split, as `read` takes it; a list or mapping as it is."""

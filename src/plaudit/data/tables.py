@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +119,26 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, JSON]]:
 
 
 def group_rows(path: Path, file: Any, group: int) -> list[JSON]:
-    """The rows of one row group; lists of key-value structs stay as they are."""
+    """The rows of one row group, their values as JSON has them."""
     arrow = pyarrow()
     try:
-        rows: list[JSON] = file.read_row_group(group).to_pylist()
+        rows = file.read_row_group(group).to_pylist()
     except (arrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: row group {group + 1} cannot be read: {str(error).splitlines()[0]}") from None
-    return rows
+    return [{name: as_json(value) for name, value in row.items()} for row in rows]
+
+
+def as_json(value: Any) -> Any:
+    """A value of a table as JSON has it: times as ISO 8601, decimals as numbers, of bytes only how many they are."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    return float(value) if isinstance(value, Decimal) else value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def csv_text(rows: Iterable[JSON], delimiter: str = ",") -> str:

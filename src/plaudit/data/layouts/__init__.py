@@ -29,5 +29,4 @@ def recognise(rows: Sequence[JSON], dataset_format: str = "auto") -> Layout:
     """The layout of these first rows: the first that knows every one of them, TRL's own types where none does."""
     if dataset_format != "auto":
         return layout(dataset_format)
-    found = layouts()
-    return next((one for one in found if rows and all(map(one.recognises, rows))), found[-1])
+    return next((one for one in layouts() if rows and all(map(one.recognises, rows))), layout("trl"))

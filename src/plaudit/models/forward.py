@@ -38,6 +38,8 @@ def has_plain_layers(model: Any) -> bool:
 class Layout:
     """How the rows of a batch lie in the tensors that the layers see: padded [R, T], packed [1, N], or shared [L, W]."""
 
+    attention: Tensor | None
+
     def __init__(self, batch: Batch, packed: bool, shared: bool = False) -> None:
         if shared:
             lines = lines_of(batch)
@@ -105,7 +107,7 @@ def read(
     output_head: tuple[Tensor, Tensor | None] | None = None,
     scalar_head: Any = None,
     temperature: float = 1.0,
-    chunk: int = 512,
+    chunk: int = 128,
 ) -> Outputs:
     """Outputs of the wanted kinds from normalised hidden states.
 

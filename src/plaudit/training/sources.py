@@ -174,7 +174,7 @@ class Rollouts:
 
 def lengths(scored: Sequence[Scored]) -> dict[str, float]:
     """Tokens of all answers, and of those that ended by themselves (left out where none did), by TRL's names."""
-    found = {}
+    found: dict[str, float] = {}
     for name, chosen in (
         ("length", scored),
         ("terminated_length", [item for item in scored if not item.completion.truncated]),

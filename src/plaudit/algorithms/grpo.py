@@ -23,7 +23,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt
 
 from plaudit.algorithms import policy
-from plaudit.algorithms.base import Algorithm, Moments, Tensor, Want
+from plaudit.algorithms.base import Algorithm, Moments, Stream, Tensor, Want
 from plaudit.config import config
 from plaudit.core import advantage, kl, masked, surrogate
 from plaudit.core.batch import Batch, Outputs
@@ -82,7 +82,8 @@ class GRPO(Algorithm):
         super().__init__(options, temperature)
         self.epochs, self.mini_batches = options.num_iterations, options.num_mini_batches
         once = self.epochs == self.mini_batches == 1
-        self.reads = frozenset({"ref"} if options.beta else ()) | frozenset(() if once else ("old",))
+        needed: list[tuple[Stream, bool]] = [("ref", options.beta > 0), ("old", not once)]
+        self.reads = frozenset(stream for stream, wanted in needed if wanted)
         self.high = options.epsilon if options.epsilon_high is None else options.epsilon_high
 
     def advantages(self, batch: Batch, total: masked.Total) -> Tensor:

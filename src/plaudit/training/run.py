@@ -84,10 +84,10 @@ def train(verb: str, resolved: Resolved, *, resume: bool = False, progress: Prog
 
 
 def _kept(loop: Loop, path: Path, *, best: bool) -> JSON:
-    """Write the trained model, and where there is a critic the per-token view; what the summary says of them."""
+    """Write the trained model, and of sampled answers the per-token view; what the summary says of them."""
     if best:
         loop.take_best()
-    if isinstance(loop.source, Rollouts) and "value" in loop.learner.algorithm.reads:
+    if isinstance(loop.source, Rollouts):
         write_text(path / "trace.json", json.dumps(traces(loop.source, loop.learner, loop.step), ensure_ascii=False))
     for half in path.glob(".model.*.part"):  # of a process that died while it wrote
         shutil.rmtree(half, ignore_errors=True)

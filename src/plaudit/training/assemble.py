@@ -12,7 +12,7 @@ import torch
 from plaudit.config import config
 from plaudit.models.base import AdapterConfig, Base
 from plaudit.models.heads import scalar_head
-from plaudit.models.load import load
+from plaudit.models.load import cast, load
 from plaudit.models.machine import device, fast_bf16
 from plaudit.models.network import Network
 from plaudit.models.scorer import load_reward, put_reward, reward_info
@@ -60,7 +60,7 @@ class Assembly:
         dtype = torch.bfloat16 if frozen and self.precision.bf16 and self.adapter.use_peft else torch.float32
         if self.loaded.model.dtype == torch.float64:
             dtype = torch.float64
-        model = model.to(self.precision.device, dtype)
+        model = cast(model, dtype, self.precision.device)
         return Base(model, self.tokenizer, self.loaded.digest, self.loaded.name, self.adapter)
 
     @property

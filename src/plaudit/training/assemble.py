@@ -11,6 +11,7 @@ import torch
 
 from plaudit.config import config
 from plaudit.models.base import AdapterConfig, Base
+from plaudit.models.families import context
 from plaudit.models.heads import scalar_head
 from plaudit.models.load import cast, load
 from plaudit.models.machine import device, fast_bf16
@@ -66,7 +67,7 @@ class Assembly:
     @property
     def context(self) -> int:
         """Most tokens of a row that the model was made for."""
-        return int(self.base.model.config.max_position_embeddings)
+        return context(self.base.model.config)
 
     @property
     def settings(self) -> dict[str, Any]:

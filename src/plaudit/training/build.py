@@ -19,7 +19,7 @@ from plaudit.data.check import check
 from plaudit.data.collate import collate_demonstrations, collate_rankings
 from plaudit.data.encode import EncodeReport, encode_demonstrations, encode_rankings, fit_prompts
 from plaudit.data.split import split_by_prompt
-from plaudit.engines.torch_engine import TorchEngine, end_token_ids
+from plaudit.engines.opening import engine_for
 from plaudit.models.base import AdapterConfig
 from plaudit.models.network import Network
 from plaudit.models.scorer import Scorer, reward_digest
@@ -106,13 +106,12 @@ class Builder:
             scorer = Scorer(judge, self.training.per_device_eval_batch_size)
             models.append(ModelReward(scorer, judge.base.tokenizer, policy_tokenizer=assembly.tokenizer))
         model = assembly.base.model
-        engine = TorchEngine(
-            model.config,
+        engine = engine_for(
+            model,
             assembly.tokenizer,
             dtype=torch.bfloat16 if assembly.precision.bf16 else model.dtype,
             slots=rollout.rollout_slots,
             device=assembly.precision.device,
-            eos_token_ids=end_token_ids(model),
         )
         source = Rollouts(prompts, held_out, self.feed(len(prompts)), engine, mix(reward, models), rollout, self.training.seed)
         options = self.options[PPOConfig]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from plaudit.engines.decoder import cannot
+from plaudit.engines.http import HttpEngine
 from plaudit.engines.torch_engine import TorchEngine, end_token_ids
 from plaudit.engines.transformers_engine import TransformersEngine
 from plaudit.models.families import context
@@ -51,8 +52,14 @@ def _say(sentence: str) -> None:
     logging.getLogger("plaudit").warning(sentence)
 
 
-def open_engine(name: str | Path, *, slots: int = 64, bf16: bool | None = None) -> LocalEngine:
-    """Load a run's or any other model and put it into an engine; bf16 where the machine does it fast, unless told otherwise."""
+def open_engine(name: str | Path, *, slots: int = 64, bf16: bool | None = None) -> LocalEngine | HttpEngine:
+    """Load a run's or any other model and put it into an engine; bf16 where the machine does it fast, unless told otherwise.
+
+    `http://host:port/v1#MODEL` is a model of an OpenAI-compatible server; without #MODEL the only one that it has.
+    """
+    if str(name).startswith(("http://", "https://")):
+        url, _, model = str(name).partition("#")
+        return HttpEngine(url, model or None)
     loaded = load(model_of(name))
     where = device()
     dtype = torch.bfloat16 if (fast_bf16(where) if bf16 is None else bf16) else loaded.model.dtype

@@ -35,6 +35,25 @@ def test_outputs_of_each_family_are_those_of_the_whole_model_padded_and_packed(c
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_rows_of_each_family_behind_one_copy_of_their_prompt_say_the_same(case):
+    """Windows are shorter than the prompts, so that a rest sees the end of its beginning, and of it a part."""
+    prompts, rests = ([5, 6, 7, 8, 9, 10, 11], [12, 13, 14, 15, 16, 17]), ([20], [21, 22, 23, 24], [25, 26, 27, 28, 29, 30, 31])
+    rows = [(group, [*prompt, *rest], len(rest)) for group, prompt in enumerate(prompts) for rest in rests]
+    batch = from_rows(
+        [ids for _, ids, _ in rows],
+        [[0] * (len(ids) - size) + [1] * size for _, ids, size in rows],
+        group=[group for group, _, _ in rows],
+        dtype=F64,
+    )
+    base = on(case)
+    with torch.no_grad():
+        plain = Network("critic", base, head=head(1, width=32))(batch, ALL)
+        shared = Network("critic", base, head=head(1, width=32), sharing=True)(batch, ALL)
+    for name in ALL:
+        assert torch.allclose(getattr(shared, name), getattr(plain, name), **CLOSE)
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_networks_of_each_family_share_the_layers_below_their_adapters(case):
     base, batch = on(case, lora_layers=1), rollouts(5)
     assert base.shared_layers == 2

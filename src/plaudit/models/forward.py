@@ -2,7 +2,8 @@
 
 The only place in the house where the shift by one happens: what token t is worth was decided by the hidden state of token
 t - 1. Rows are right-padded and attention is causal, so real tokens never see padding and no padding mask is needed. Packed,
-the rows of a micro-batch lie end to end in one sequence, each attending to itself only.
+the rows of a micro-batch lie end to end in one sequence, each attending to itself only. Shared, the rows of a group stand
+behind one copy of what they begin with (models/sharing.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from plaudit.core.batch import Batch, Outputs
 from plaudit.core.logprob import head_logprob
 from plaudit.models.families import Architecture, Family, architecture, context, steady_length, unknown
+from plaudit.models.sharing import lines_of
 from plaudit.schema import UserError
 
 Tensor = torch.Tensor
@@ -42,46 +44,44 @@ def has_plain_layers(model: Any) -> bool:
 
 
 class Layout:
-    """How the rows of a batch lie in the tensors that the layers see: padded [R, T], or packed [1, N]."""
+    """How the rows of a batch lie in the tensors that the layers see: padded [R, T], packed [1, N], or shared [L, W]."""
 
-    def __init__(self, batch: Batch, packed: bool) -> None:
+    def __init__(self, batch: Batch, packed: bool, shared: bool = False) -> None:
+        self.seen: Tensor | None = None
+        """True where a token's row holds another before it, [1 or L, 1, T, T]; None where that is all before it."""
+        self.masks: dict[int, Tensor] = {}
+        if shared:
+            lines = lines_of(batch)
+            self.ids, self.positions, self.seen, self.index = lines.ids, lines.positions, lines.mask(), lines.index
+            return
         rows, width = batch.ids.shape
         place = torch.arange(width, device=batch.ids.device)
         real = place[None] < batch.length[:, None]
-        self.owner: Tensor | None = None
-        self.masks: dict[int | None, Tensor | None] = {}
         if not packed:
             self.ids, self.positions = batch.ids, place[None]
             self.index = torch.arange(rows * width, device=batch.ids.device).view(rows, width)
             return
         self.ids = batch.ids[real][None]
         self.positions = place.expand(rows, width)[real][None]
-        self.owner = torch.repeat_interleave(torch.arange(rows, device=batch.ids.device), batch.length)
+        owner = torch.repeat_interleave(torch.arange(rows, device=batch.ids.device), batch.length)
+        self.seen = (owner[:, None] == owner[None, :]).tril()[None, None]
         self.index = torch.zeros_like(batch.ids)
         self.index[real] = torch.arange(self.ids.shape[1], device=batch.ids.device)
 
+    @property
+    def padded(self) -> bool:
+        """Rows as they are, one below the other."""
+        return self.seen is None
+
     def mask(self, window: int | None = None) -> Tensor | None:
-        """True where a token sees another, [1, 1, T, T]; None where that is all before it.
-
-        A token sees its own row, and of it the last `window` tokens, itself included.
-        """
+        """`seen`, and of that the last `window` tokens of the row, the token itself included; None is causal."""
+        if window is None or window >= self.ids.shape[1]:
+            return self.seen
         if window not in self.masks:
-            self.masks[window] = self._mask(window)
+            distance = self.positions[:, None, :, None] - self.positions[:, None, None, :]
+            seen = distance >= 0 if self.seen is None else self.seen
+            self.masks[window] = seen & (distance < window)
         return self.masks[window]
-
-    def _mask(self, window: int | None) -> Tensor | None:
-        place = torch.arange(self.ids.shape[1], device=self.ids.device)
-        if window is not None and window >= len(place):
-            window = None
-        if self.owner is None and window is None:
-            return None
-        distance = place[:, None] - place  # rows lie unbroken, so that within one it is the distance of positions
-        seen = distance >= 0
-        if window is not None:
-            seen &= distance < window
-        if self.owner is not None:
-            seen &= self.owner[:, None] == self.owner
-        return seen[None, None]
 
     def flat(self, hidden: Tensor, row: Tensor, token: Tensor) -> Tensor:
         """Hidden states [N, D] of the given tokens."""
@@ -137,8 +137,8 @@ def _angles(decoder: Any, family: Family, hidden: Tensor, positions: Tensor, kin
 
 def run_whole(decoder: Any, layout: Layout) -> Tensor:
     """Hidden states of a padded layout as transformers computes them, for models that are not described in `families.py`."""
-    if layout.owner is not None:
-        raise ValueError(f"a {decoder.config.model_type} model is run whole, so its rows cannot be packed")
+    if not layout.padded:
+        raise ValueError(f"a {decoder.config.model_type} model is run whole, so its rows must be padded")
     if getattr(decoder.config, "use_bidirectional_attention", False) or not getattr(decoder.config, "is_causal", True):
         raise UserError(f"this {decoder.config.model_type} model lets tokens see later ones, so it is no causal language model")
     return decoder(input_ids=layout.ids, use_cache=False).last_hidden_state

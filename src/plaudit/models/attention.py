@@ -19,14 +19,22 @@ SHORT = 512
 
 
 def attend(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float, **_: Any
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    softcap: float | None = None,
+    **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention with transformers' interface: query [R, H, T, D], key and value [R, K, T, D] -> [R, T, H, D].
 
     attention_mask [1 or R, 1, T, T] bool, True where a query may look; None is causal. Scores and softmax are at least float32.
+    softcap bounds the scores: softcap * tanh(score / softcap) (Gemma 2, arXiv 2408.00118); no fused kernel of torch does it.
     """
     rows, heads, length, width = query.shape
-    if query.device.type != "cpu" or length > SHORT:
+    if softcap is None and (query.device.type != "cpu" or length > SHORT):
         group = heads // key.shape[1]
         out = F.scaled_dot_product_attention(
             query,
@@ -41,6 +49,8 @@ def attend(
     folded = (query * scaling).reshape(rows, kv_heads, -1, width)
     scores = (folded @ key.transpose(-1, -2)).view(rows, heads, length, length)
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
     allowed = attention_mask
     if allowed is None:
         allowed = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()

@@ -14,6 +14,7 @@ from plaudit.config import config
 from plaudit.models import attention
 from plaudit.models.dropout import Rows, put_dropout
 from plaudit.models.forward import decoder_of, has_plain_layers
+from plaudit.models.logits import logit_rule
 from plaudit.schema import UserError
 
 Tensor = torch.Tensor
@@ -44,15 +45,12 @@ class Base:
     def __init__(self, model: Any, tokenizer: Any, digest: str, name: str, options: AdapterConfig) -> None:
         self.model, self.tokenizer, self.digest, self.name, self.options = model, tokenizer, digest, name, options
         model.requires_grad_(False).eval()
-        if has_plain_layers(model):
+        self.plain = has_plain_layers(model)
+        """Layers can be run one by one; else transformers runs the model whole."""
+        self.logits = logit_rule(model)
+        if self.plain:
             attention.use(model)
-        self._linear = sorted(
-            {
-                name.rsplit(".", 1)[-1]
-                for name, module in decoder_of(model).named_modules()
-                if isinstance(module, torch.nn.Linear)
-            }
-        )
+        self._linear = _linear_layers(decoder_of(model))
         self._tuner: Any = None
         self._active: str | None = None
         self._adapters: dict[str, AdapterConfig] = {}
@@ -60,17 +58,18 @@ class Base:
 
     @property
     def depth(self) -> int:
-        return int(self.model.config.num_hidden_layers)
+        return int(decoder_of(self.model).config.num_hidden_layers)
 
     @property
     def width(self) -> int:
-        return int(self.model.config.hidden_size)
+        """Numbers in a last hidden state, which is what heads read; OPT may project it to fewer than its layers have."""
+        return int(self.model.get_output_embeddings().weight.shape[1])
 
     @property
     def shared_layers(self) -> int:
         """How many of the lowest layers no adapter touches; 0 where layers cannot be run one by one."""
         reach = [options.lora_layers or self.depth for options in (self.options, *self._adapters.values())]
-        return max(0, self.depth - max(reach)) if has_plain_layers(self.model) else 0
+        return max(0, self.depth - max(reach)) if self.plain else 0
 
     def options_of(self, name: str) -> AdapterConfig:
         """The options that an adapter was made with."""
@@ -163,3 +162,13 @@ class Base:
                 f"the adapter in {folder} was trained on another base (digest {wanted[:12]}, this base {self.name!r} has "
                 f"{self.digest[:12]}); give the base it was trained on"
             )
+
+
+def _linear_layers(decoder: Any) -> list[str]:
+    """Names of the layers that take adapters; GPT-2 stores its matrices transposed, in a class of its own."""
+    from transformers.pytorch_utils import Conv1D
+
+    found = {
+        name.rsplit(".", 1)[-1] for name, module in decoder.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)
+    }
+    return sorted(found)

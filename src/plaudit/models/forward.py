@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from plaudit.core.batch import Batch, Outputs
 from plaudit.core.logprob import head_logprob
+from plaudit.models.families import Architecture, Family, architecture, context, steady_length, unknown
 from plaudit.models.sharing import lines_of
 from plaudit.schema import UserError
 
@@ -27,36 +28,60 @@ def decoder_of(model: Any) -> Any:
     return model.base_model if not hasattr(model, "get_decoder") else (model.get_decoder() or model.base_model)
 
 
-def has_plain_layers(model: Any) -> bool:
-    """True where the decoder is embed_tokens, layers, norm and one rotary embedding: then layers can be run one by one."""
+def plain_layers(model: Any) -> Architecture | None:
+    """What the decoder is made of where its layers can be run one by one: it is of a known family, and has the parts."""
     decoder = decoder_of(model)
-    return decoder.config.model_type in {"llama"} and all(
-        hasattr(decoder, part) for part in ("embed_tokens", "layers", "norm", "rotary_emb")
-    )
+    if unknown(decoder.config):
+        return None
+    found = architecture(decoder.config)
+    parts = (found.family.embed, found.family.layers, found.family.final_norm)
+    return found if all(hasattr(decoder, part) for part in parts) else None
+
+
+def has_plain_layers(model: Any) -> bool:
+    """True where layers can be run one by one; other models are run whole by transformers."""
+    return plain_layers(model) is not None
 
 
 class Layout:
     """How the rows of a batch lie in the tensors that the layers see: padded [R, T], packed [1, N], or shared [L, W]."""
 
-    attention: Tensor | None
-
     def __init__(self, batch: Batch, packed: bool, shared: bool = False) -> None:
+        self.seen: Tensor | None = None
+        """True where a token's row holds another before it, [1 or L, 1, T, T]; None where that is all before it."""
+        self.masks: dict[int, Tensor] = {}
         if shared:
             lines = lines_of(batch)
-            self.ids, self.positions, self.attention, self.index = lines.ids, lines.positions, lines.mask(), lines.index
+            self.ids, self.positions, self.seen, self.index = lines.ids, lines.positions, lines.mask(), lines.index
             return
         rows, width = batch.ids.shape
-        real = torch.arange(width, device=batch.ids.device)[None] < batch.length[:, None]
+        place = torch.arange(width, device=batch.ids.device)
+        real = place[None] < batch.length[:, None]
         if not packed:
-            self.ids, self.positions, self.attention = batch.ids, torch.arange(width, device=batch.ids.device)[None], None
+            self.ids, self.positions = batch.ids, place[None]
             self.index = torch.arange(rows * width, device=batch.ids.device).view(rows, width)
             return
         self.ids = batch.ids[real][None]
-        self.positions = torch.arange(width, device=batch.ids.device).expand(rows, width)[real][None]
+        self.positions = place.expand(rows, width)[real][None]
         owner = torch.repeat_interleave(torch.arange(rows, device=batch.ids.device), batch.length)
-        self.attention = (owner[:, None] == owner[None, :]).tril()[None, None]
+        self.seen = (owner[:, None] == owner[None, :]).tril()[None, None]
         self.index = torch.zeros_like(batch.ids)
         self.index[real] = torch.arange(self.ids.shape[1], device=batch.ids.device)
+
+    @property
+    def padded(self) -> bool:
+        """Rows as they are, one below the other."""
+        return self.seen is None
+
+    def mask(self, window: int | None = None) -> Tensor | None:
+        """`seen`, and of that the last `window` tokens of the row, the token itself included; None is causal."""
+        if window is None or window >= self.ids.shape[1]:
+            return self.seen
+        if window not in self.masks:
+            distance = self.positions[:, None, :, None] - self.positions[:, None, None, :]
+            seen = distance >= 0 if self.seen is None else self.seen
+            self.masks[window] = seen & (distance < window)
+        return self.masks[window]
 
     def flat(self, hidden: Tensor, row: Tensor, token: Tensor) -> Tensor:
         """Hidden states [N, D] of the given tokens."""
@@ -75,27 +100,48 @@ def hidden_states(
     """Hidden states after the layers start..stop, normalised when stop is None.
 
     Given `hidden` (what layers 0..start made of the same layout), only the layers above are run: networks that share a
-    frozen trunk share its work too. Models without plain layers are always run whole.
+    frozen trunk share its work too. Models without plain layers are always run whole, padded.
     """
     decoder = decoder_of(model)
-    if not has_plain_layers(model):
+    made = plain_layers(model)
+    if made is None:
         if start or stop is not None:
             raise ValueError(f"a {decoder.config.model_type} model cannot be run layer by layer")
-        if layout.attention is not None and decoder.config._attn_implementation != "sdpa":
-            raise UserError(f"packing needs sdpa attention, which {decoder.config.model_type} models lack; set packing: false")
-        return decoder(
-            input_ids=layout.ids, attention_mask=layout.attention, position_ids=layout.positions, use_cache=False
-        ).last_hidden_state
+        return run_whole(decoder, layout)
+    family, steady = made.family, steady_length(decoder.config)
+    if steady < context(decoder.config) and int(layout.positions.max()) >= steady:
+        raise UserError(
+            f"this {decoder.config.model_type} model has other rotary angles for rows longer than {steady} tokens, which would "
+            f"change with the rows beside them; set max_length to {steady} or less"
+        )
     if hidden is None:
-        hidden = decoder.embed_tokens(layout.ids)
-    rotary = decoder.rotary_emb(hidden, position_ids=layout.positions)
-    for layer in decoder.layers[start:stop]:
+        hidden = getattr(decoder, family.embed)(layout.ids)
+        if family.positions:
+            hidden = hidden + getattr(decoder, family.positions)(layout.positions)
+    rotary = {kind: _angles(decoder, family, hidden, layout.positions, kind) for kind in {*made.ropes}}
+    for number, layer in list(enumerate(getattr(decoder, family.layers)))[start:stop]:
+        mask, angles = layout.mask(made.windows[number]), rotary[made.ropes[number]]
 
-        def run(x: Tensor, layer: Any = layer) -> Tensor:
-            return layer(x, attention_mask=layout.attention, position_ids=layout.positions, position_embeddings=rotary)
+        def run(x: Tensor, layer: Any = layer, mask: Tensor | None = mask, angles: Any = angles) -> Tensor:
+            return layer(x, attention_mask=mask, position_ids=layout.positions, position_embeddings=angles)
 
         hidden = checkpoint(run, hidden, use_reentrant=False) if checkpointing and torch.is_grad_enabled() else run(hidden)
-    return decoder.norm(hidden) if stop is None else hidden
+    return getattr(decoder, family.final_norm)(hidden) if stop is None else hidden
+
+
+def _angles(decoder: Any, family: Family, hidden: Tensor, positions: Tensor, kind: str) -> Any:
+    if not family.rotary:
+        return None
+    return decoder.rotary_emb(hidden, positions, kind) if kind else decoder.rotary_emb(hidden, position_ids=positions)
+
+
+def run_whole(decoder: Any, layout: Layout) -> Tensor:
+    """Hidden states of a padded layout as transformers computes them, for models that are not described in `families.py`."""
+    if not layout.padded:
+        raise ValueError(f"a {decoder.config.model_type} model is run whole, so its rows must be padded")
+    if getattr(decoder.config, "use_bidirectional_attention", False) or not getattr(decoder.config, "is_causal", True):
+        raise UserError(f"this {decoder.config.model_type} model lets tokens see later ones, so it is no causal language model")
+    return decoder(input_ids=layout.ids, use_cache=False).last_hidden_state
 
 
 def read(
@@ -107,6 +153,7 @@ def read(
     output_head: tuple[Tensor, Tensor | None] | None = None,
     scalar_head: Any = None,
     temperature: float = 1.0,
+    softcap: float | None = None,
     chunk: int = 128,
 ) -> Outputs:
     """Outputs of the wanted kinds from normalised hidden states.
@@ -129,6 +176,7 @@ def read(
             batch.ids[row, token],
             bias=bias,
             temperature=temperature,
+            softcap=softcap,
             chunk=chunk,
             with_entropy="entropy" in want,
         )

@@ -42,8 +42,10 @@ class Network:
         chunk: int = 128,
     ) -> None:
         self.role, self.base, self.adapter, self.whole, self.head = role, base, adapter, whole, head
-        self.autocast, self.packing, self.checkpointing, self.chunk = autocast, packing, checkpointing, chunk
-        self.sharing = sharing and not packing
+        self.autocast, self.checkpointing, self.chunk = autocast, checkpointing, chunk
+        # A model that is run whole gets its rows padded, which says the same.
+        self.packing = packing and base.plain
+        self.sharing = sharing and not packing and base.plain
         if whole:
             base.model.requires_grad_(True)
 
@@ -56,8 +58,11 @@ class Network:
         """What is trained, by stable names: adapter or whole model, then the head. Tied weights appear once."""
         found: dict[str, torch.nn.Parameter] = {}
         if self.whole:
-            skip = {"lm_head.weight"} if self.head is not None else set()  # a critic has no use for the output head
-            found = {name: p for name, p in self.base.model.named_parameters() if name not in skip}
+            model = self.base.model
+            skip = set()
+            if self.head is not None:  # a critic has no use for an output head of its own
+                skip = {*model.get_output_embeddings().parameters()} - {*model.get_input_embeddings().parameters()}
+            found = {name: p for name, p in model.named_parameters() if p not in skip}
         elif self.adapter is not None:
             found = self.base.adapter_parameters(self.adapter)
         if self.head is not None:
@@ -97,15 +102,18 @@ class Network:
                     checkpointing=self.checkpointing,
                 )
             output = model.get_output_embeddings()
-            weight = output.weight.to(hidden.dtype) if want & {"logp", "entropy"} else output.weight
+            weight, bias = output.weight, output.bias
+            if want & {"logp", "entropy"}:
+                weight, bias = weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
             return read(
                 hidden,
                 layout,
                 batch,
                 want,
-                output_head=(weight, output.bias),
+                output_head=(weight, bias),
                 scalar_head=self.head,
-                temperature=temperature,
+                temperature=temperature / self.base.logits.scale,
+                softcap=self.base.logits.softcap,
                 chunk=self.chunk,
             )
 

@@ -11,8 +11,9 @@ import torch
 
 from plaudit.config import config
 from plaudit.models.base import AdapterConfig, Base
+from plaudit.models.families import context
 from plaudit.models.heads import scalar_head
-from plaudit.models.load import load
+from plaudit.models.load import cast, load
 from plaudit.models.machine import device, fast_bf16
 from plaudit.models.network import Network
 from plaudit.models.scorer import load_reward, put_reward, reward_info
@@ -60,13 +61,13 @@ class Assembly:
         dtype = torch.bfloat16 if frozen and self.precision.bf16 and self.adapter.use_peft else torch.float32
         if self.loaded.model.dtype == torch.float64:
             dtype = torch.float64
-        model = model.to(self.precision.device, dtype)
+        model = cast(model, dtype, self.precision.device)
         return Base(model, self.tokenizer, self.loaded.digest, self.loaded.name, self.adapter)
 
     @property
     def context(self) -> int:
         """Most tokens of a row that the model was made for."""
-        return int(self.base.model.config.max_position_embeddings)
+        return context(self.base.model.config)
 
     @property
     def settings(self) -> dict[str, Any]:

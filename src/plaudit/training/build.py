@@ -17,7 +17,7 @@ from plaudit.core.batch import Batch
 from plaudit.data import collate, encode
 from plaudit.data.options import ReadConfig
 from plaudit.engines.base import Engine
-from plaudit.engines.torch_engine import TorchEngine, end_token_ids
+from plaudit.engines.opening import engine_for
 from plaudit.models.base import AdapterConfig
 from plaudit.models.network import Network
 from plaudit.models.scorer import Scorer, reward_digest
@@ -187,13 +187,12 @@ class Builder:
 
     def _engine(self) -> Engine:
         assembly, model = self.assembly, self.assembly.base.model
-        return TorchEngine(
-            model.config,
+        return engine_for(
+            model,
             assembly.tokenizer,
             dtype=torch.bfloat16 if assembly.precision.bf16 else model.dtype,
             slots=self.options[RolloutConfig].rollout_slots,
             device=assembly.precision.device,
-            eos_token_ids=end_token_ids(model),
         )
 
     def _networks(self, algorithm: Algorithm, judge: Network | None, folder: Path | None) -> dict[str, Network]:

@@ -32,6 +32,13 @@ class Asked:
     number: int
     id: str
     ids: list[int]
+    virtual: int = 0
+    """Places that virtual tokens take before the ids."""
+
+    @property
+    def places(self) -> int:
+        """Places of the cache that the prompt takes."""
+        return self.virtual + len(self.ids)
 
 
 @dataclass
@@ -62,7 +69,7 @@ class Row:
     @property
     def position(self) -> int:
         """Where the newest token stands; it is the next that the model reads."""
-        return len(self.prompt.ids) + len(self.tokens) - 1
+        return self.prompt.places + len(self.tokens) - 1
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ class Loop:
 
     def _share(self, source: int, siblings: list[tuple[int, Row]]) -> None:
         for slot, row in siblings:
-            self.cache.copy(source, slot, len(row.prompt.ids))
+            self.cache.copy(source, slot, row.prompt.places)
 
     def _prefill(self, rows: list[tuple[int, Row]]) -> list[Tensor]:
         """Logits [V] after each row's prompt, which is written into its slot. Rows come longest prompt first."""

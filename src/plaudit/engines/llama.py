@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers.activations import ACT2FN
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from plaudit.engines.extras import Extras, is_extra
 from plaudit.engines.kv_cache import KVCache
 from plaudit.schema import UserError
 
@@ -72,6 +73,7 @@ class LlamaDecoder:
         self.embed = self._own(config.vocab_size, config.hidden_size, name="model.embed_tokens.weight")
         self.norm = self._own(config.hidden_size, name="model.norm.weight")
         self.layers = [self._layer(f"model.layers.{i}") for i in range(config.num_hidden_layers)]
+        self.extras = Extras(config, dtype, device)
         self.head = self.embed
         if config.tie_word_embeddings:
             self.places["lm_head.weight"] = self.embed
@@ -111,11 +113,16 @@ class LlamaDecoder:
     @torch.no_grad()
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Copy weights into the buffers in place. Tied models may send lm_head.weight, embed_tokens.weight or both, equal.
+        What an adapter adds (see `extras`) takes the place of what was there.
 
         Raises UserError for a name or shape that the model does not have, a name that never came, and tied weights that differ.
         """
         missing = set(self.places)
+        self.extras = Extras(self.config, self.dtype, self.device)
         for name, tensor in weights:
+            if is_extra(name):
+                self.extras.put(name, tensor)
+                continue
             place = self.places.get(name)
             if place is None:
                 raise UserError(
@@ -144,21 +151,31 @@ class LlamaDecoder:
     def prefill(self, ids: Tensor, lengths: Tensor, cache: KVCache, slots: Tensor) -> Tensor:
         """Read prompts ids [B, T], right-padded, of `lengths` [B] into `slots` [B]; logits [B, V] after their last tokens.
 
-        Padding stands behind every real token, so causal attention alone keeps it out.
+        Padding stands behind every real token, so causal attention alone keeps it out. Virtual tokens stand at the first
+        places of each slot.
         """
-        rows, width = ids.shape
-        cos, sin = self.cos[:width, None], self.sin[:width, None]
+        x = F.embedding(ids, self.embed)
+        prompt, start = self.extras.prompt, self.extras.virtual
+        if prompt is not None:
+            x, start = torch.cat([prompt.expand(len(ids), -1, -1), x], 1), 0
+        rows, width = x.shape[:2]
+        cos, sin = self.cos[start : start + width, None], self.sin[start : start + width, None]
         group = self.heads // self.kv_heads
+        mask = torch.ones(width, start + width, dtype=torch.bool, device=x.device).tril(start) if start else None
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             k, v = k.transpose(1, 2), v.transpose(1, 2)
+            if before := self.extras.before(layer):
+                k, v = (torch.cat([part.expand(rows, -1, -1, -1), own], 2) for part, own in zip(before, (k, v), strict=True))
             cache.put_prompts(layer, slots, k, v)
             # Repeated by hand: `enable_gqa` leaves the fast kernel on CPU.
             k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-            return F.scaled_dot_product_attention(q.transpose(1, 2), k, v, is_causal=True).transpose(1, 2)
+            q = q.transpose(1, 2)
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None).transpose(1, 2)
 
-        hidden = self._run(ids, cos, sin, attend)
-        return self._logits(hidden[torch.arange(rows, device=ids.device), lengths - 1])
+        hidden = self._run(x, cos, sin, attend)
+        last = lengths - 1 + (0 if prompt is None else len(prompt))
+        return self._logits(hidden[torch.arange(rows, device=ids.device), last])
 
     def step(self, ids: Tensor, positions: Tensor, length: int, cache: KVCache) -> Tensor:
         """One more token for slots 0..B-1: ids [B] at `positions` [B], all below `length`; logits [B, V] of the next.
@@ -177,20 +194,19 @@ class LlamaDecoder:
             q = q.reshape(rows, self.kv_heads, group, self.head_dim)
             return F.scaled_dot_product_attention(q, *cache.window(layer, rows, length), attn_mask=mask)
 
-        return self._logits(self._run(ids, cos, sin, attend))
+        return self._logits(self._run(F.embedding(ids, self.embed), cos, sin, attend))
 
-    def _run(self, ids: Tensor, cos: Tensor, sin: Tensor, attend: Any) -> Tensor:
-        """All layers over tokens ids [...]; `attend(layer, q, k, v)` with [..., heads, D] each. Returns hidden [..., E]."""
-        x = F.embedding(ids, self.embed)
-        lead = ids.shape
+    def _run(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Any) -> Tensor:
+        """All layers over embeddings [..., E]; `attend(layer, q, k, v)` with [..., heads, D] each. Returns hidden [..., E]."""
+        lead, after = x.shape[:-1], self.extras.after
         turned = self.heads + self.kv_heads
         for number, layer in enumerate(self.layers):
             qkv = F.linear(self._rms(x, layer.norm), layer.qkv, layer.qkv_bias).view(*lead, -1, self.head_dim)
             qk = _rotate(qkv[..., :turned, :], cos, sin)
             mixed = attend(number, qk[..., : self.heads, :], qk[..., self.heads :, :], qkv[..., turned:, :])
-            x = x + F.linear(mixed.reshape(*lead, -1), layer.out, layer.out_bias)
+            x = x + after(number, "attention", F.linear(mixed.reshape(*lead, -1), layer.out, layer.out_bias))
             gate, up = F.linear(self._rms(x, layer.mlp_norm), layer.gate_up, layer.gate_up_bias).chunk(2, -1)
-            x = x + F.linear(self.activation(gate) * up, layer.down, layer.down_bias)
+            x = x + after(number, "mlp", F.linear(self.activation(gate) * up, layer.down, layer.down_bias))
         return x
 
     def _logits(self, hidden: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from plaudit.engines.torch_engine import TorchEngine
+from plaudit.engines.torch_engine import TorchEngine, end_token_ids
+from plaudit.models.adapter_folder import is_adapter, open_adapter
 from plaudit.models.load import load
 from plaudit.models.machine import device, fast_bf16
 
@@ -24,10 +25,26 @@ def model_of(name: str | Path) -> str:
 
 
 def open_engine(name: str | Path, *, slots: int = 64, bf16: bool | None = None) -> TorchEngine:
-    """Load a run's or any other model and put it into an engine; bf16 where the machine does it fast, unless told otherwise."""
-    loaded = load(model_of(name))
-    where = device()
-    dtype = torch.bfloat16 if (fast_bf16(where) if bf16 is None else bf16) else loaded.model.dtype
+    """Load a run's or any other model, or an adapter on its base, and put it into an engine.
+
+    bf16 where the machine does it fast, unless told otherwise.
+    """
+    chosen, where = model_of(name), device()
+    half = fast_bf16(where) if bf16 is None else bf16
+    if is_adapter(Path(chosen)):
+        base, adapter = open_adapter(Path(chosen))
+        engine = TorchEngine(
+            base.model.config,
+            base.tokenizer,
+            slots=slots,
+            dtype=torch.bfloat16 if half else base.model.dtype,
+            device=where,
+            eos_token_ids=end_token_ids(base.model),
+        )
+        engine.load(base.merged(adapter), f"{chosen}@{base.digest[:8]}")
+        return engine
+    loaded = load(chosen)
+    dtype = torch.bfloat16 if half else loaded.model.dtype
     return TorchEngine.from_model(
         loaded.model, loaded.tokenizer, version=f"{loaded.name}@{loaded.digest[:8]}", slots=slots, dtype=dtype, device=where
     )

@@ -107,7 +107,7 @@ class TorchEngine:
         if not rows:
             return []
         with torch.inference_mode():
-            length = max(len(row.prompt.ids) + row.limit for row in rows)
+            length = max(row.prompt.places + row.limit for row in rows)
             self.decoder.reserve(length)
             self.cache.reserve(min(self.slots, len(rows)), length)
             try:
@@ -122,15 +122,17 @@ class TorchEngine:
         ids = list(encode_prompt(self.tokenizer, prompt))
         if not ids:
             raise UserError(f"prompt {number} ({prompt.id}) has no tokens; give it some text.")
-        if len(ids) >= self.max_length:
+        virtual = self.decoder.extras.virtual
+        if virtual + len(ids) >= self.max_length:
+            beside = f" beside {virtual} virtual ones" if virtual else ""
             raise UserError(
-                f"prompt {number} ({prompt.id}) has {len(ids)} tokens, which leaves no room for an answer within max_length "
-                f"{self.max_length}: shorten it, filter it out, or raise max_length."
+                f"prompt {number} ({prompt.id}) has {len(ids)} tokens{beside}, which leaves no room for an answer within "
+                f"max_length {self.max_length}: shorten it, filter it out, or raise max_length."
             )
-        return Asked(number, prompt.id, ids)
+        return Asked(number, prompt.id, ids, virtual)
 
     def _row(self, prompt: Asked, index: int, sampling: Sampling, stop: Ends) -> Row:
-        limit = min(sampling.max_new_tokens, self.max_length - len(prompt.ids))
+        limit = min(sampling.max_new_tokens, self.max_length - prompt.places)
         seed = row_seed(sampling.seed, prompt.id, index)
         watch = StopWatch(self.tokenizer, stop.strings)
         return Row(prompt, index, seed, limit, uniforms(seed, limit), watch)

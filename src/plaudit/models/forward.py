@@ -34,25 +34,71 @@ def has_plain_layers(model: Any) -> bool:
 
 
 class Layout:
-    """How the rows of a batch lie in the tensors that the layers see: padded [R, T], or packed [1, N]."""
+    """How the rows of a batch lie in the tensors that the layers see: padded [R, T], or packed [1, N].
 
-    def __init__(self, batch: Batch, packed: bool) -> None:
-        rows, width = batch.ids.shape
-        real = torch.arange(width, device=batch.ids.device)[None] < batch.length[:, None]
+    inserted  virtual tokens that stand before each row and pass through the layers (prompt tuning): T and N grow by them
+    before    virtual tokens that are there as keys and values only, the same for all rows (prefix tuning)
+    Rows begin at position `inserted + before` then; `index` [R, T] leads to the rows' own tokens alone.
+    """
+
+    def __init__(self, batch: Batch, packed: bool, *, inserted: int = 0, before: int = 0) -> None:
+        device, length = batch.ids.device, batch.length + inserted
+        ids = torch.nn.functional.pad(batch.ids, (inserted, 0))
+        rows, width = ids.shape
+        self.inserted, self.before = inserted, before
+        places = torch.arange(width, device=device)[None]
         if not packed:
-            self.ids, self.positions, self.attention = batch.ids, torch.arange(width, device=batch.ids.device)[None], None
-            self.index = torch.arange(rows * width, device=batch.ids.device).view(rows, width)
-            return
-        self.ids = batch.ids[real][None]
-        self.positions = torch.arange(width, device=batch.ids.device).expand(rows, width)[real][None]
-        owner = torch.repeat_interleave(torch.arange(rows, device=batch.ids.device), batch.length)
-        self.attention = (owner[:, None] == owner[None, :]).tril()[None, None]
-        self.index = torch.zeros_like(batch.ids)
-        self.index[real] = torch.arange(self.ids.shape[1], device=batch.ids.device)
+            self.ids, self.places, self.attention = ids, places, None
+            index = torch.arange(rows * width, device=device).view(rows, width)
+        else:
+            real = places < length[:, None]
+            self.ids, self.places = ids[real][None], places.expand(rows, width)[real][None]
+            owner = torch.repeat_interleave(torch.arange(rows, device=device), length)
+            allowed = (owner[:, None] == owner[None, :]).tril()
+            self.attention = torch.nn.functional.pad(allowed, (before, 0), value=True)[None, None]
+            index = torch.zeros_like(ids)
+            index[real] = torch.arange(self.ids.shape[1], device=device)
+        self.index = index[:, inserted:]
+
+    @property
+    def positions(self) -> Tensor:
+        """Position of each token in its row, virtual tokens counted."""
+        return self.places + self.before
 
     def flat(self, hidden: Tensor, row: Tensor, token: Tensor) -> Tensor:
         """Hidden states [N, D] of the given tokens."""
         return hidden.reshape(-1, hidden.shape[-1])[self.index[row, token]]
+
+    def embedded(self, table: Any, virtual: Tensor | None) -> Tensor:
+        """Embeddings of the tokens, those of the virtual ones from `virtual` [V, D]."""
+        found = table(self.ids)
+        if not self.inserted:
+            return found
+        assert virtual is not None
+        own = virtual.to(found.dtype)[self.places.clamp(max=self.inserted - 1)]
+        return torch.where((self.places < self.inserted)[..., None], own, found)
+
+
+class KeysValues:
+    """Keys and values before every row, handed to layers as a cache that keeps nothing: so layers can be run again."""
+
+    def __init__(self, pairs: list[tuple[Tensor, Tensor]]) -> None:
+        self.pairs = pairs
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Keys and values [R, H, V + T, D] of one layer, from its own [R, H, T, D]."""
+        rows = key.shape[0]
+        front = (part.to(key.dtype).expand(rows, -1, -1, -1) for part in self.pairs[layer])
+        return tuple(torch.cat(both, 2) for both in zip(front, (key, value), strict=True))  # type: ignore[return-value]
+
+    def cache(self, rows: int, dtype: torch.dtype) -> Any:
+        """The same as transformers' cache, for models that are run whole."""
+        from transformers import DynamicCache
+
+        made = DynamicCache()
+        for layer, pair in enumerate(self.pairs):
+            made.update(*(part.to(dtype).expand(rows, -1, -1, -1) for part in pair), layer)
+        return made
 
 
 def hidden_states(
@@ -63,11 +109,14 @@ def hidden_states(
     stop: int | None = None,
     hidden: Tensor | None = None,
     checkpointing: bool = False,
+    virtual: Tensor | None = None,
+    cache: Any = None,
 ) -> Tensor:
     """Hidden states after the layers start..stop, normalised when stop is None.
 
     Given `hidden` (what layers 0..start made of the same layout), only the layers above are run: networks that share a
-    frozen trunk share its work too. Models without plain layers are always run whole.
+    frozen trunk share its work too. Models without plain layers are always run whole. `virtual` [V, D] are the embeddings of
+    the layout's inserted tokens, `cache` its keys and values before the rows.
     """
     decoder = decoder_of(model)
     if not has_plain_layers(model):
@@ -75,19 +124,36 @@ def hidden_states(
             raise ValueError(f"a {decoder.config.model_type} model cannot be run layer by layer")
         if layout.attention is not None and decoder.config._attn_implementation != "sdpa":
             raise UserError(f"packing needs sdpa attention, which {decoder.config.model_type} models lack; set packing: false")
-        return decoder(
-            input_ids=layout.ids, attention_mask=layout.attention, position_ids=layout.positions, use_cache=False
-        ).last_hidden_state
+        return _whole(model, layout, virtual, cache)
     if hidden is None:
-        hidden = decoder.embed_tokens(layout.ids)
+        hidden = layout.embedded(decoder.embed_tokens, virtual)
     rotary = decoder.rotary_emb(hidden, position_ids=layout.positions)
     for layer in decoder.layers[start:stop]:
 
         def run(x: Tensor, layer: Any = layer) -> Tensor:
-            return layer(x, attention_mask=layout.attention, position_ids=layout.positions, position_embeddings=rotary)
+            return layer(
+                x,
+                attention_mask=layout.attention,
+                position_ids=layout.positions,
+                past_key_values=cache,
+                position_embeddings=rotary,
+            )
 
         hidden = checkpoint(run, hidden, use_reentrant=False) if checkpointing and torch.is_grad_enabled() else run(hidden)
     return decoder.norm(hidden) if stop is None else hidden
+
+
+def _whole(model: Any, layout: Layout, virtual: Tensor | None, cache: Any) -> Tensor:
+    """The decoder's own forward; without inserted tokens it is given ids, as some families need them."""
+    given: dict[str, Any] = {"input_ids": layout.ids}
+    if layout.inserted:
+        given = {"inputs_embeds": layout.embedded(model.get_input_embeddings(), virtual)}
+    if isinstance(cache, KeysValues):
+        cache = cache.cache(layout.ids.shape[0], model.dtype)
+    mask, positions = layout.attention, layout.positions
+    return decoder_of(model)(
+        **given, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=cache is not None
+    ).last_hidden_state
 
 
 def read(

@@ -82,7 +82,9 @@ class Network:
         `trunk` is what `trunk(batch)` gave for the same rows (padding may differ: it is cut to the batch's width).
         `draw` switches the adapter's dropout on, for this pass.
         """
-        layout = Layout(batch, self.packing)
+        virtual = self.base.virtual(self.adapter)
+        places = {"inserted": virtual.inserted, "before": virtual.before} if virtual is not None else {}
+        layout = Layout(batch, self.packing, **places)
         self.base.dropout.enter(draw, batch, layout.index)
         with self.base.using(self.adapter) as model:
             with self._autocast():
@@ -92,6 +94,8 @@ class Network:
                     start=self.start if trunk is not None else 0,
                     hidden=None if trunk is None else trunk[:, : batch.ids.shape[1]],
                     checkpointing=self.checkpointing,
+                    virtual=virtual.weight if virtual is not None else None,
+                    cache=virtual.keys_values() if virtual is not None else None,
                 )
             output = model.get_output_embeddings()
             weight = output.weight.to(hidden.dtype) if want & {"logp", "entropy"} else output.weight

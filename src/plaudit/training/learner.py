@@ -278,9 +278,10 @@ class _Log:
 
 
 def _groups(network: Network) -> list[list[tuple[str, torch.nn.Parameter]]]:
-    """Named parameters with weight decay (matrices), and without (vectors)."""
+    """Named parameters with weight decay (matrices), and without (vectors; IA3's too, which are stored as matrices)."""
     named = list(network.parameters().items())
-    return [[(n, p) for n, p in named if p.dim() >= 2], [(n, p) for n, p in named if p.dim() < 2]]
+    decayed = {n for n, p in named if p.dim() >= 2 and not n.endswith("ia3_l")}
+    return [[(n, p) for n, p in named if n in decayed], [(n, p) for n, p in named if n not in decayed]]
 
 
 def _adamw(network: Network, o: OptimizerConfig) -> torch.optim.AdamW:

@@ -15,9 +15,8 @@ from plaudit.algorithms.ppo import PPOConfig
 from plaudit.algorithms.reward import RewardModelConfig
 from plaudit.algorithms.sft import SFTConfig
 from plaudit.config import Resolved
-from plaudit.models.base import AdapterConfig
-from plaudit.models.folder import save_model
-from plaudit.models.network import Network
+from plaudit.models.adapter_folder import save_adapter, save_merged
+from plaudit.models.adapters import RATE, AdapterConfig
 from plaudit.models.scorer import Scorer, save_reward
 from plaudit.rewards.mix import RewardConfig
 from plaudit.schema import JSON, UserError
@@ -86,7 +85,7 @@ def _kept(verb: str, loop: Loop, path: Path, *, best: bool) -> JSON:
         loop.take_best()
     if isinstance(loop.source, Rollouts):
         write_text(path / "trace.json", json.dumps(traces(loop.source, loop.learner, loop.step), ensure_ascii=False))
-    for half in path.glob(".model.*.part"):  # of a process that died while it wrote
+    for half in (*path.glob(".model.*.part"), *path.glob(".adapter.*.part")):  # of a process that died while it wrote
         shutil.rmtree(half, ignore_errors=True)
     model = {"model": str(_save_model(verb, loop, path / "model"))}
     if loop.best.value is None:
@@ -105,14 +104,20 @@ def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
     changes: dict[str, Any] = {}
     defaults = VERBS[verb][-1].defaults  # type: ignore[attr-defined]
     if resolved[OptimizerConfig].learning_rate is None:
-        changes["learning_rate"] = defaults[LORA_RATE if resolved[AdapterConfig].use_peft else "learning_rate"]
+        adapter = resolved[AdapterConfig]
+        changes["learning_rate"] = defaults[LORA_RATE if adapter.use_peft else "learning_rate"] * RATE.get(
+            adapter.peft_type, 1.0
+        )
     if resolved[TrainingConfig].bf16 == "auto":
         changes["bf16"] = saved.get("bf16", precision(resolved[TrainingConfig]).bf16)
     return resolved.replace(**changes)
 
 
 def _save_model(verb: str, loop: Loop, folder: Path) -> Path:
-    """The trained model as a folder that others can read; written beside and moved into place."""
+    """The trained model as a folder that others can read; written beside and moved into place.
+
+    An adapter that can be merged is saved so, and stands by itself in `adapter` beside it; another kind is `model` itself.
+    """
     networks = loop.learner.networks
     if verb == "reward":
         network = networks["reward"]
@@ -122,11 +127,10 @@ def _save_model(verb: str, loop: Loop, folder: Path) -> Path:
         save_reward(folder, network, mean=float(spread.mean()), deviation=max(1e-6, float(spread.std(correction=0))))
         return folder
     network = networks["policy"]
-    merged = Network("merged", network.base, adapter=network.adapter)
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_config(network.base.model.config, dtype=torch.float32)
-    model.load_state_dict({name: value.float() for name, value in merged.weights()})
-    model.generation_config = network.base.model.generation_config
-    save_model(model, network.base.tokenizer, folder)
+    if network.adapter is not None:
+        mergeable = network.base.options_of(network.adapter).mergeable
+        save_adapter(folder.with_name("adapter") if mergeable else folder, network.base, network.adapter)
+        if not mergeable:
+            return folder
+    save_merged(folder, network.base, network.adapter)
     return folder

@@ -11,7 +11,7 @@ from plaudit.engines.opening import open_engine
 from plaudit.models.adapter_folder import adapter_info
 from plaudit.models.load import load
 from plaudit.schema import Prompt, Sampling
-from training_runs import OWN, SHARED, same, write_data
+from training_runs import SHARED, own, same, write_data
 
 KINDS = {
     "dora": ["use_dora=true", "use_rslora=true"],
@@ -30,7 +30,7 @@ class Runs:
 
     def start(self, place, verb, *words, at=None):
         (self.root / place).mkdir(exist_ok=True)
-        words = ["train", verb, *SHARED, *OWN[verb], *self.options, *words]
+        words = ["train", verb, *SHARED, *own(verb), *self.options, *words]
         done = self.nursery.run(*words, cwd=self.root / place, at=at)
         assert at or done.code == 0, done.err
         return self.root / place / "run"

@@ -16,7 +16,7 @@ from plaudit.cli import main as cli
 from plaudit.config import load
 from plaudit.schema import Sampling, UserError
 
-VERBS = ("demo", "train", "generate", "evaluate", "chat", "merge", "runs", "config", "doctor")
+VERBS = ("demo", "train", "find-lr", "generate", "evaluate", "chat", "merge", "runs", "config", "doctor")
 
 
 def run(capsys, *words):

@@ -113,3 +113,42 @@ def test_unmerging_is_to_load_base_and_adapter_again(tmp_path):
     again, name = open_adapter(tmp_path / "adapter")
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(again.merged(name), on.merged("policy"), strict=True))
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(again.merged(None), on.merged(None), strict=True))
+
+
+def model_folder(tmp_path, seed):
+    """A whole model folder, and its weights."""
+    from plaudit.models.load import save_model
+
+    loaded = load(f"tiny:{seed}")
+    save_model(loaded.model, loaded.tokenizer, tmp_path / f"m{seed}")
+    return dict(loaded.model.named_parameters())
+
+
+def test_the_mean_of_several_models_by_hand(tmp_path, capsys):
+    one, two = model_folder(tmp_path, 0), model_folder(tmp_path, 1)
+    names = tmp_path / "m0", tmp_path / "m1"
+    assert merged(capsys, *names, "--average", "--out", tmp_path / "mean")[0] == 0
+    mean = dict(load(tmp_path / "mean").model.named_parameters())
+    assert all(torch.allclose(mean[k], (one[k] + two[k]) / 2) for k in one) and set(mean) == set(one)
+    assert merged(capsys, *names, "--average", "--weights", "3,1", "--out", tmp_path / "more")[0] == 0
+    more = dict(load(tmp_path / "more").model.named_parameters())
+    assert all(torch.allclose(more[k], 0.75 * one[k] + 0.25 * two[k]) for k in one)
+
+
+def test_models_that_cannot_be_averaged(tmp_path, capsys):
+    from plaudit.models.load import save_model
+
+    model_folder(tmp_path, 0)
+    wide = load("tiny")
+    wide.model.config.intermediate_size = 100
+    save_model(type(wide.model)(wide.model.config), wide.tokenizer, tmp_path / "wide")
+    a, b = tmp_path / "m0", tmp_path / "wide"
+    for words, said in (
+        ((a, "--average"), "needs two model folders or more"),
+        ((a, b, "--average"), "are not of one shape"),
+        ((a, a, "--average", "--weights", "1"), "one number of 0 or more for each of the 2 folders"),
+        ((a, a, "--average", "--weights", "1,x"), "no list of numbers"),
+        ((a, a), "to average several models, add --average"),
+    ):
+        code, out = merged(capsys, *words, "--out", tmp_path / "out")
+        assert code == 2 and said in out and not (tmp_path / "out").exists()

@@ -18,7 +18,7 @@ def merge(folder: Path, out: Path, *, base: str | None = None) -> str:
     Nothing is undone by it: adapter and base stay as they are, so unmerging is to load them again. UserError: nothing there to
     merge, `out` exists, another base than the adapter was trained on, a kind that cannot become weights.
     """
-    _free(out)
+    free(out)
     if (folder / "reward.json").is_file():
         if not reward_info(folder).adapter:
             raise UserError(f"{folder} is a whole reward model already; there is nothing to merge")
@@ -37,6 +37,7 @@ def merge(folder: Path, out: Path, *, base: str | None = None) -> str:
     return f"{chosen} merged into its base: {out}"
 
 
-def _free(out: Path) -> None:
+def free(out: Path) -> None:
+    """UserError where something would be written over."""
     if out.exists():
         raise UserError(f"{out} exists; choose another --out, so that nothing is lost")

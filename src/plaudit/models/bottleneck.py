@@ -63,7 +63,8 @@ class Switch:
         if self._ready:
             return
         decoder = decoder_of(model)
-        for number, layer in enumerate(getattr(decoder, "layers", None) or getattr(decoder, "h", ())):
+        layers: Any = getattr(decoder, "layers", None) or getattr(decoder, "h", ())
+        for number, layer in enumerate(layers):
             for place, names in PLACES.items():
                 module = next((getattr(layer, name) for name in names if hasattr(layer, name)), None)
                 if module is None:

@@ -59,6 +59,7 @@ class Layout:
             index = torch.zeros_like(ids)
             index[real] = torch.arange(self.ids.shape[1], device=device)
         self.index = index[:, inserted:]
+        self.real = places[:, : width - inserted] < batch.length[:, None]
 
     @property
     def positions(self) -> Tensor:
@@ -69,9 +70,12 @@ class Layout:
         """Hidden states [N, D] of the given tokens."""
         return hidden.reshape(-1, hidden.shape[-1])[self.index[row, token]]
 
-    def embedded(self, table: Any, virtual: Tensor | None) -> Tensor:
-        """Embeddings of the tokens, those of the virtual ones from `virtual` [V, D]."""
+    def embedded(self, table: Any, virtual: Tensor | None, shift: Tensor | None = None) -> Tensor:
+        """Embeddings of the tokens, those of the virtual ones from `virtual` [V, D]; `shift` [R, T, D] moves the rows' own."""
         found = table(self.ids)
+        if shift is not None:
+            moved = found.reshape(-1, found.shape[-1]).index_add(0, self.index[self.real], shift[self.real].to(found.dtype))
+            found = moved.view_as(found)
         if not self.inserted:
             return found
         assert virtual is not None
@@ -97,7 +101,8 @@ class KeysValues:
 
         made = DynamicCache()
         for layer, pair in enumerate(self.pairs):
-            made.update(*(part.to(dtype).expand(rows, -1, -1, -1) for part in pair), layer)
+            keys, values = (part.to(dtype).expand(rows, -1, -1, -1) for part in pair)
+            made.update(keys, values, layer)
         return made
 
 
@@ -111,12 +116,13 @@ def hidden_states(
     checkpointing: bool = False,
     virtual: Tensor | None = None,
     cache: Any = None,
+    shift: Tensor | None = None,
 ) -> Tensor:
     """Hidden states after the layers start..stop, normalised when stop is None.
 
     Given `hidden` (what layers 0..start made of the same layout), only the layers above are run: networks that share a
     frozen trunk share its work too. Models without plain layers are always run whole. `virtual` [V, D] are the embeddings of
-    the layout's inserted tokens, `cache` its keys and values before the rows.
+    the layout's inserted tokens, `cache` its keys and values before the rows, `shift` [R, T, D] is added to the embeddings.
     """
     decoder = decoder_of(model)
     if not has_plain_layers(model):
@@ -124,9 +130,9 @@ def hidden_states(
             raise ValueError(f"a {decoder.config.model_type} model cannot be run layer by layer")
         if layout.attention is not None and decoder.config._attn_implementation != "sdpa":
             raise UserError(f"packing needs sdpa attention, which {decoder.config.model_type} models lack; set packing: false")
-        return _whole(model, layout, virtual, cache)
+        return _whole(model, layout, virtual, cache, shift)
     if hidden is None:
-        hidden = layout.embedded(decoder.embed_tokens, virtual)
+        hidden = layout.embedded(decoder.embed_tokens, virtual, shift)
     rotary = decoder.rotary_emb(hidden, position_ids=layout.positions)
     for layer in decoder.layers[start:stop]:
 
@@ -143,11 +149,11 @@ def hidden_states(
     return decoder.norm(hidden) if stop is None else hidden
 
 
-def _whole(model: Any, layout: Layout, virtual: Tensor | None, cache: Any) -> Tensor:
+def _whole(model: Any, layout: Layout, virtual: Tensor | None, cache: Any, shift: Tensor | None) -> Tensor:
     """The decoder's own forward; without inserted tokens it is given ids, as some families need them."""
     given: dict[str, Any] = {"input_ids": layout.ids}
-    if layout.inserted:
-        given = {"inputs_embeds": layout.embedded(model.get_input_embeddings(), virtual)}
+    if layout.inserted or shift is not None:
+        given = {"inputs_embeds": layout.embedded(model.get_input_embeddings(), virtual, shift)}
     if isinstance(cache, KeysValues):
         cache = cache.cache(layout.ids.shape[0], model.dtype)
     mask, positions = layout.attention, layout.positions
@@ -176,7 +182,7 @@ def read(
     row, token = batch.mask.nonzero(as_tuple=True)
     if len(token) and int(token.min()) == 0:
         raise ValueError("the first token of a row cannot be trained: nothing comes before it")
-    if want & {"logp", "entropy", "value"}:
+    if want & {"logp", "entropy", "value", "hidden"}:
         before = layout.flat(hidden, row, token - 1)
     if want & {"logp", "entropy"}:
         assert output_head is not None
@@ -193,6 +199,8 @@ def read(
         found["logp"] = _stream(batch, row, token, logp)
         if "entropy" in want:
             found["entropy"] = _stream(batch, row, token, entropy)
+    if "hidden" in want:
+        found["hidden"] = before
     if "value" in want:
         found["value"] = _stream(batch, row, token, _scalar(scalar_head, before))
     if "score" in want:

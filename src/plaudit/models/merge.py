@@ -44,18 +44,19 @@ def _is_quantised(module: Any) -> bool:
     return weight is not None and type(weight).__name__ in ("Params4bit", "Int8Params")
 
 
-def _merged(layer: Any, name: str, last: str, value: Tensor) -> Tensor:
+def _merged(tuned: Any, name: str, last: str, value: Tensor) -> Tensor:
     """One tensor of a layer with an adapter: its weight, or its bias."""
     from peft.tuners.ia3 import IA3Layer
     from peft.tuners.lora import LoraLayer
 
-    if isinstance(layer, IA3Layer) and name in layer.ia3_l:
+    layer: Any = tuned  # peft's own types say less than its layers have
+    if isinstance(tuned, IA3Layer) and name in layer.ia3_l:
         scale: Tensor = layer.ia3_l[name].detach()
         value = value.to(torch.promote_types(value.dtype, scale.dtype))
         if last == "weight":
             return value * scale
         return value if layer.is_feedforward else value * scale[:, 0]
-    if isinstance(layer, LoraLayer) and last == "weight" and name in layer.lora_A:
+    if isinstance(tuned, LoraLayer) and last == "weight" and name in layer.lora_A:
         delta: Tensor = layer.get_delta_weight(name).detach()
         value = value.to(torch.promote_types(value.dtype, delta.dtype)) + delta
         if name in layer.lora_magnitude_vector:

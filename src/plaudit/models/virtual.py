@@ -62,5 +62,6 @@ def _keys_values(model: Any, ids: list[int]) -> Tensor:
 
     cache = DynamicCache()
     hidden_states(model, Layout(from_rows([ids], [[0] * len(ids)]).to(model.device), False), cache=cache)
-    pairs = torch.stack([torch.stack([layer.keys[0], layer.values[0]]) for layer in cache.layers])
+    made: Any = cache.layers
+    pairs = torch.stack([torch.stack([layer.keys[0], layer.values[0]]) for layer in made])
     return pairs.permute(3, 0, 1, 2, 4).reshape(len(ids), -1)

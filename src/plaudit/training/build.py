@@ -33,6 +33,7 @@ from plaudit.training.learner import Learner
 from plaudit.training.loop import Best, Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress
+from plaudit.training.regularise import RegularisationConfig
 from plaudit.training.sources import Rollouts, Rows, Source
 
 Parts = tuple[Algorithm, dict[str, Network], Source]
@@ -227,7 +228,9 @@ def build(name: str, options: Resolved, folder: RunFolder, progress: Progress) -
         micro_batch=training.per_device_train_batch_size,
         reference=assembly.reference() if algorithm.reference else None,
         seed=training.seed,
+        regularisation=options[RegularisationConfig] if kind.dropout else RegularisationConfig(),
     )
+    learner.regularisation.check(options[AdapterConfig].lora_dropout)
     if isinstance(source, Rollouts):
         source.max_steps = steps
     return Loop(learner, source, folder, training, Best(*kind.best), steps, assembly.precision.bf16, progress, kind.shown)

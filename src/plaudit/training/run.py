@@ -12,18 +12,20 @@ import torch
 import yaml
 
 from plaudit.config import Resolved
+from plaudit.models import adapters
 from plaudit.models.adapter_folder import save_adapter, save_merged
-from plaudit.models.adapters import RATE, AdapterConfig
+from plaudit.models.adapters import AdapterConfig
 from plaudit.models.scorer import Scorer, save_reward
 from plaudit.rewards.mix import RewardConfig
 from plaudit.schema import JSON
-from plaudit.training import place
+from plaudit.training import optimizers, place
 from plaudit.training.assemble import ModelConfig, precision
 from plaudit.training.build import algorithm_class, build
 from plaudit.training.folder import RunFolder, write_text
 from plaudit.training.loop import Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress, shown
+from plaudit.training.regularise import RegularisationConfig
 from plaudit.training.sources import Rollouts, Rows
 from plaudit.training.trace import traces
 
@@ -37,7 +39,8 @@ STOPPED = {"SIGINT": 130, "SIGTERM": 143}
 def sections(name: str) -> tuple[list[type], dict[str, Any]]:
     """The option classes of an algorithm, its own last, and its own defaults. UserError where there is no such algorithm."""
     kind = algorithm_class(name)
-    chosen = [*SHARED, *(ONLINE if kind.eats == "prompts" else ()), kind.Config]
+    extra = (*(ONLINE if kind.eats == "prompts" else ()), *((RegularisationConfig,) if kind.dropout else ()))
+    chosen = [*SHARED, *extra, kind.Config]
     return chosen, {k: v for k, v in kind.Config.defaults.items() if k not in ("learning_rate", LORA_RATE)}
 
 
@@ -50,7 +53,7 @@ def train(verb: str, resolved: Resolved, *, resume: bool = False, progress: Prog
     options = resolved[TrainingConfig]
     place.check(options.place)
     path = Path(options.output_dir)
-    resolved = _settled(verb, resolved, path if resume else None)
+    resolved = settled(verb, resolved, path if resume else None)
     with RunFolder(path, resolved.flat(), resume=resume) as folder:
         done = folder.finished() if resume else None
         if done is not None:
@@ -73,8 +76,7 @@ def train(verb: str, resolved: Resolved, *, resume: bool = False, progress: Prog
 
 def _kept(loop: Loop, path: Path, *, best: bool) -> JSON:
     """Write the trained model, and of PPO the per-token view; what the summary says of them."""
-    if best:
-        loop.take_best()
+    loop.take_best() if best else loop.take_last()
     if isinstance(loop.source, Rollouts):
         write_text(path / "trace.json", json.dumps(traces(loop.source, loop.learner, loop.step), ensure_ascii=False))
     for half in (*path.glob(".model.*.part"), *path.glob(".adapter.*.part")):  # of a process that died while it wrote
@@ -85,7 +87,7 @@ def _kept(loop: Loop, path: Path, *, best: bool) -> JSON:
     return {"best": {"step": loop.best.step, loop.best.metric: loop.best.value}, **model}
 
 
-def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
+def settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
     """Options with everything that was left to us written out: learning rate by the kind of tuning, bf16 by the machine.
 
     A resumed run takes what was found then, so that it computes the same on a machine that would choose otherwise.
@@ -98,7 +100,8 @@ def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
     if resolved[OptimizerConfig].learning_rate is None:
         adapter = resolved[AdapterConfig]
         rate = defaults[LORA_RATE if adapter.use_peft else "learning_rate"]
-        changes["learning_rate"] = rate * RATE.get(adapter.peft_type, 1.0)
+        optim = resolved[OptimizerConfig].optim
+        changes["learning_rate"] = rate * adapters.RATE.get(adapter.peft_type, 1.0) * optimizers.RATE.get(optim, 1.0)
     if resolved[TrainingConfig].bf16 == "auto":
         changes["bf16"] = saved.get("bf16", precision(resolved[TrainingConfig]).bf16)
     return resolved.replace(**changes)

@@ -18,7 +18,7 @@ from plaudit.config import options
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-VERBS = ("demo", "train", "generate", "evaluate", "chat", "runs", "config", "doctor")
+VERBS = ("demo", "train", "find-lr", "generate", "evaluate", "chat", "merge", "runs", "config", "doctor")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -25,6 +25,20 @@ def gradient(kind, batch, lora, **settings):
     return gradients(made)
 
 
+@pytest.mark.parametrize(
+    "lora", [KINDS["prefix"], KINDS["prompt"], KINDS["bottleneck"]], ids=["prefix", "prompt", "bottleneck"]
+)
+@pytest.mark.parametrize("kind", ["reward", "grpo"])
+def test_rows_behind_one_copy_of_their_beginning(kind, lora):
+    """Virtual tokens stand once before a line of several rows."""
+    batch = BATCHES[kind]()
+    first = {int(g): r for r, g in reversed(list(enumerate(batch.group.tolist())))}
+    for r, g in enumerate(batch.group.tolist()):  # siblings that do begin alike
+        batch.ids[r, :3] = batch.ids[first[g], :3]
+    whole = gradient(kind, batch, lora, micro_batch=99)
+    assert apart(gradient(kind, batch, lora, micro_batch=2, sharing=True), whole) < 1e-11
+
+
 def apart(a, b):
     """max |a - b| / max |b|."""
     return float((a - b).abs().max() / b.abs().max())

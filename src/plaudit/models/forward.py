@@ -2,7 +2,8 @@
 
 The only place in the house where the shift by one happens: what token t is worth was decided by the hidden state of token
 t - 1. Rows are right-padded and attention is causal, so real tokens never see padding and no padding mask is needed. Packed,
-the rows of a micro-batch lie end to end in one sequence, each attending to itself only.
+the rows of a micro-batch lie end to end in one sequence, each attending to itself only. Shared, the rows of a group stand
+behind one copy of what they begin with (models/sharing.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from plaudit.core.batch import Batch, Outputs
 from plaudit.core.logprob import head_logprob
+from plaudit.models.sharing import lines_of
 from plaudit.schema import UserError
 
 Tensor = torch.Tensor
@@ -34,32 +36,35 @@ def has_plain_layers(model: Any) -> bool:
 
 
 class Layout:
-    """How the rows of a batch lie in the tensors that the layers see: padded [R, T], or packed [1, N].
+    """How the rows of a batch lie in the tensors that the layers see: padded [R, T], packed [1, N], or shared [L, W].
 
-    inserted  virtual tokens that stand before each row and pass through the layers (prompt tuning): T and N grow by them
+    inserted  virtual tokens that stand before each row (or line) and pass through the layers (prompt tuning)
     before    virtual tokens that are there as keys and values only, the same for all rows (prefix tuning)
     Rows begin at position `inserted + before` then; `index` [R, T] leads to the rows' own tokens alone.
     """
 
-    def __init__(self, batch: Batch, packed: bool, *, inserted: int = 0, before: int = 0) -> None:
+    def __init__(self, batch: Batch, packed: bool, shared: bool = False, *, inserted: int = 0, before: int = 0) -> None:
         device, length = batch.ids.device, batch.length + inserted
-        ids = torch.nn.functional.pad(batch.ids, (inserted, 0))
-        rows, width = ids.shape
         self.inserted, self.before = inserted, before
-        places = torch.arange(width, device=device)[None]
-        if not packed:
-            self.ids, self.places, self.attention = ids, places, None
-            index = torch.arange(rows * width, device=device).view(rows, width)
+        self.real = torch.arange(batch.ids.shape[1], device=device)[None] < batch.length[:, None]
+        allowed: Tensor | None = None
+        if shared:
+            lines = lines_of(batch).behind(inserted)
+            self.ids, self.places, self.index, allowed = lines.ids, lines.positions, lines.index, lines.mask()
         else:
-            real = places < length[:, None]
-            self.ids, self.places = ids[real][None], places.expand(rows, width)[real][None]
-            owner = torch.repeat_interleave(torch.arange(rows, device=device), length)
-            allowed = (owner[:, None] == owner[None, :]).tril()
-            self.attention = torch.nn.functional.pad(allowed, (before, 0), value=True)[None, None]
-            index = torch.zeros_like(ids)
-            index[real] = torch.arange(self.ids.shape[1], device=device)
-        self.index = index[:, inserted:]
-        self.real = places[:, : width - inserted] < batch.length[:, None]
+            ids = torch.nn.functional.pad(batch.ids, (inserted, 0))
+            rows, width = ids.shape
+            places = torch.arange(width, device=device)[None]
+            self.ids, self.places, index = ids, places, torch.arange(rows * width, device=device).view(rows, width)
+            if packed:
+                real = places < length[:, None]
+                self.ids, self.places = ids[real][None], places.expand(rows, width)[real][None]
+                owner = torch.repeat_interleave(torch.arange(rows, device=device), length)
+                allowed = (owner[:, None] == owner[None, :]).tril()[None, None]
+                index = torch.zeros_like(ids)
+                index[real] = torch.arange(self.ids.shape[1], device=device)
+            self.index = index[:, inserted:]
+        self.attention = None if allowed is None else torch.nn.functional.pad(allowed, (before, 0), value=True)
 
     @property
     def positions(self) -> Tensor:

@@ -231,6 +231,9 @@ def build(name: str, options: Resolved, folder: RunFolder, progress: Progress) -
         regularisation=options[RegularisationConfig] if kind.dropout else RegularisationConfig(),
     )
     learner.regularisation.check(options[AdapterConfig].lora_dropout)
+    if learner.regularisation.moves_embeddings:  # each row has noise of its own, so no two begin alike
+        for network in networks.values():
+            network.sharing = False
     if isinstance(source, Rollouts):
         source.max_steps = steps
     return Loop(learner, source, folder, training, Best(*kind.best), steps, assembly.precision.bf16, progress, kind.shown)

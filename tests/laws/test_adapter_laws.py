@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from test_gradient_invariance import together
 
 from small_networks import BATCHES, gradients, learner
 
@@ -30,13 +31,13 @@ def gradient(kind, batch, lora, **settings):
 )
 @pytest.mark.parametrize("kind", ["reward", "grpo"])
 def test_rows_behind_one_copy_of_their_beginning(kind, lora):
-    """Virtual tokens stand once before a line of several rows."""
-    batch = BATCHES[kind]()
-    first = {int(g): r for r, g in reversed(list(enumerate(batch.group.tolist())))}
-    for r, g in enumerate(batch.group.tolist()):  # siblings that do begin alike
-        batch.ids[r, :3] = batch.ids[first[g], :3]
+    """Virtual tokens stand once before a line of several rows.
+
+    To 1e-6: the rotary angles are float32, and a cosine may differ in its last bit with its place in the tensor.
+    """
+    batch = together(BATCHES[kind]())
     whole = gradient(kind, batch, lora, micro_batch=99)
-    assert apart(gradient(kind, batch, lora, micro_batch=2, sharing=True), whole) < 1e-11
+    assert apart(gradient(kind, batch, lora, micro_batch=2, sharing=True), whole) < 1e-6
 
 
 def apart(a, b):

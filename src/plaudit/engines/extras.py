@@ -5,6 +5,7 @@ Names and shapes are those of `models.base.Base.merged`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -17,11 +18,6 @@ TOKENS = ("prompt_embeddings", "prefix_embeddings")
 BOTTLENECK = "bottleneck."
 
 
-def is_extra(name: str) -> bool:
-    """Whether a weight of this name belongs here."""
-    return name in TOKENS or name.startswith(BOTTLENECK)
-
-
 class Extras:
     """The tensors of one adapter; empty where there is none."""
 
@@ -30,9 +26,13 @@ class Extras:
         self.layers, (self.heads, self.size) = int(config.num_hidden_layers), key_value_shape(config)
         self.tensors: dict[str, Tensor] = {}
 
-    def put(self, name: str, tensor: Tensor) -> None:
-        """Take one tensor, as a copy."""
-        self.tensors[name] = tensor.detach().to(self.device, self.dtype, copy=True)
+    def sifted(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+        """The weights that are the model's own; an adapter's are kept here, as copies."""
+        for name, tensor in weights:
+            if name in TOKENS or name.startswith(BOTTLENECK):
+                self.tensors[name] = tensor.detach().to(self.device, self.dtype, copy=True)
+            else:
+                yield name, tensor
 
     @property
     def prompt(self) -> Tensor | None:

@@ -86,8 +86,11 @@ class AdapterConfig:
 
 
 def linear_names(model: Any) -> list[str]:
-    """Last names of the linear layers below the output head."""
-    layers = (name for name, module in decoder_of(model).named_modules() if isinstance(module, torch.nn.Linear))
+    """Last names of the layers that take adapters; GPT-2 stores its matrices transposed, in a class of its own."""
+    from transformers.pytorch_utils import Conv1D
+
+    named = decoder_of(model).named_modules()
+    layers = (name for name, module in named if isinstance(module, torch.nn.Linear | Conv1D))
     return sorted({name.rsplit(".", 1)[-1] for name in layers} - {"base_layer"})
 
 
@@ -98,7 +101,8 @@ def peft_config(o: AdapterConfig, model: Any, linear: list[str], base_name: str 
     """
     import peft
 
-    depth = int(model.config.num_hidden_layers)
+    made = decoder_of(model).config
+    depth = int(made.num_hidden_layers)
     layers = None if o.lora_layers is None else list(range(max(0, depth - o.lora_layers), depth))
     shared: dict[str, Any] = {"task_type": "CAUSAL_LM", "base_model_name_or_path": base_name}
     if o.peft_type == "lora":
@@ -110,26 +114,29 @@ def peft_config(o: AdapterConfig, model: Any, linear: list[str], base_name: str 
             layers_to_transform=layers,
             use_rslora=o.use_rslora,
             use_dora=o.use_dora,
+            fan_in_fan_out=_transposed(model, linear),
             bias="none",
             **shared,
         )
     if o.peft_type == "ia3":
         targets, inputs = _ia3_targets(o, model)
         if layers is not None:
-            targets = [f"layers.{i}.{part}" for i in layers for part in _parts(model, targets)]
+            targets = [f"{i}.{part}" for i in layers for part in _parts(model, targets)]
             inputs = [name for name in targets if name.rsplit(".", 1)[-1] in inputs]
-        return peft.IA3Config(target_modules=targets, feedforward_modules=inputs, **shared)
+        return peft.IA3Config(
+            target_modules=targets, feedforward_modules=inputs, fan_in_fan_out=_transposed(model, targets), **shared
+        )
     if o.peft_type == "prompt_tuning":
         return peft.PromptTuningConfig(
             num_virtual_tokens=o.num_virtual_tokens,
-            token_dim=int(model.config.hidden_size),
+            token_dim=int(made.hidden_size),
             num_transformer_submodules=1,
             num_layers=depth,
-            num_attention_heads=int(model.config.num_attention_heads),
+            num_attention_heads=int(made.num_attention_heads),
             **shared,
         )
     assert o.peft_type == "prefix_tuning"
-    heads, size = key_value_shape(model.config)
+    heads, size = key_value_shape(made)
     return peft.PrefixTuningConfig(
         num_virtual_tokens=o.num_virtual_tokens,
         token_dim=heads * size,
@@ -161,5 +168,15 @@ def _ia3_targets(o: AdapterConfig, model: Any) -> tuple[list[str], list[str]]:
 
 def _parts(model: Any, targets: list[str]) -> list[str]:
     """`self_attn.k_proj` for `k_proj`: names below one layer."""
-    names = {name for name, _ in decoder_of(model).layers[0].named_modules()}
+    decoder: Any = decoder_of(model)
+    names = {name for name, _ in (decoder.layers if hasattr(decoder, "layers") else decoder.h)[0].named_modules()}
     return [name for name in sorted(names) if name.rsplit(".", 1)[-1] in targets]
+
+
+def _transposed(model: Any, targets: list[str]) -> bool:
+    """Whether the layers hold their matrices as [in, out], as GPT-2's do."""
+    from transformers.pytorch_utils import Conv1D
+
+    last = {name.rsplit(".", 1)[-1] for name in targets}
+    named = decoder_of(model).named_modules()
+    return any(isinstance(module, Conv1D) and name.rsplit(".", 1)[-1] in last for name, module in named)

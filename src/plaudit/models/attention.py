@@ -19,17 +19,25 @@ SHORT = 512
 
 
 def attend(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float, **_: Any
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    softcap: float | None = None,
+    **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention with transformers' interface: query [R, H, T, D], key and value [R, K, S, D] -> [R, T, H, D].
 
     attention_mask [1 or R, 1, T, S] bool, True where a query may look; None is causal, the queries being the last T of the S
-    places. Scores and softmax are at least float32.
+    places. Scores and softmax are at least float32. softcap bounds the scores: softcap * tanh(score / softcap) (Gemma 2, arXiv
+    2408.00118); no fused kernel of torch does it.
     """
     rows, heads, length, width = query.shape
     reach = key.shape[2]
     allowed = attention_mask
-    if query.device.type != "cpu" or length > SHORT:
+    if softcap is None and (query.device.type != "cpu" or length > SHORT):
         group = heads // key.shape[1]
         if allowed is None and reach > length:  # torch's own causal mask would let queries look at the first places only
             allowed = _causal(length, reach, query.device)
@@ -46,6 +54,8 @@ def attend(
     folded = (query * scaling).reshape(rows, kv_heads, -1, width)
     scores = (folded @ key.transpose(-1, -2)).view(rows, heads, length, reach)
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
     if allowed is None:
         allowed = _causal(length, reach, query.device)
     weights = scores.masked_fill(~allowed, float("-inf")).softmax(-1).to(value.dtype)

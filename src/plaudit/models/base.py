@@ -13,7 +13,8 @@ from plaudit.models import attention
 from plaudit.models.adapters import TUNED, AdapterConfig, linear_names, peft_config
 from plaudit.models.bottleneck import Bottlenecks, Switch
 from plaudit.models.dropout import Rows, put_dropout
-from plaudit.models.forward import has_plain_layers
+from plaudit.models.forward import decoder_of, has_plain_layers
+from plaudit.models.logits import logit_rule
 from plaudit.models.merge import merged_weights
 from plaudit.models.virtual import KEY, VirtualTokens
 from plaudit.schema import UserError
@@ -33,7 +34,10 @@ class Base:
     def __init__(self, model: Any, tokenizer: Any, digest: str, name: str, options: AdapterConfig) -> None:
         self.model, self.tokenizer, self.digest, self.name, self.options = model, tokenizer, digest, name, options
         model.requires_grad_(False).eval()
-        if has_plain_layers(model):
+        self.plain = has_plain_layers(model)
+        """Layers can be run one by one; else transformers runs the model whole."""
+        self.logits = logit_rule(model)
+        if self.plain:
             attention.use(model)
         self._linear = linear_names(model)
         self._tuner: Any = None
@@ -46,17 +50,18 @@ class Base:
 
     @property
     def depth(self) -> int:
-        return int(self.model.config.num_hidden_layers)
+        return int(decoder_of(self.model).config.num_hidden_layers)
 
     @property
     def width(self) -> int:
-        return int(self.model.config.hidden_size)
+        """Numbers in a last hidden state, which is what heads read; OPT may project it to fewer than its layers have."""
+        return int(self.model.get_output_embeddings().weight.shape[1])
 
     @property
     def shared_layers(self) -> int:
         """How many of the lowest layers no adapter touches; 0 where layers cannot be run one by one."""
         reach = [options.lora_layers or self.depth for options in (self.options, *self._adapters.values())]
-        return max(0, self.depth - max(reach)) if has_plain_layers(self.model) else 0
+        return max(0, self.depth - max(reach)) if self.plain else 0
 
     def options_of(self, name: str) -> AdapterConfig:
         """The options that an adapter was made with."""
@@ -85,7 +90,8 @@ class Base:
             elif options.peft_type == "bottleneck":
                 self._switch.install(self.model)
                 layers = range(max(0, self.depth - (options.lora_layers or self.depth)), self.depth)
-                self.own[name] = Bottlenecks(self.width, options.bottleneck_size, layers).to(self.model.device)
+                inside = int(decoder_of(self.model).config.hidden_size)
+                self.own[name] = Bottlenecks(inside, options.bottleneck_size, layers).to(self.model.device)
             else:
                 with self.using(None) as bare:
                     self.own[name] = VirtualTokens(options, bare, seed)

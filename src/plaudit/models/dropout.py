@@ -7,6 +7,7 @@ the mask of a row follows from (seed, step, the row's key, the layer) alone and 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +39,8 @@ class Draw:
 class Rows:
     """Where each row of the forward pass under way lies; one for all adapters of a base.
 
-    Nothing is dropped while `draw` is None. All stays as it was until the next forward pass, because activation checkpointing
-    runs layers again in the backward pass.
+    Nothing is dropped while `draw` is None. All stays as it was until the next forward pass. Activation checkpointing runs layers
+    again in the backward pass, where a later pass may have been under way: what `replay` gave puts things back.
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,15 @@ class Rows:
         self.draw = draw
         if draw is not None:
             self.spans = list(zip(batch.key.tolist(), index[:, 0].tolist(), batch.length.tolist(), strict=True))
+
+    def replay(self) -> Callable[[], None]:
+        """A function that brings the present pass back."""
+        now = self.draw, self.spans
+
+        def back() -> None:
+            self.draw, self.spans = now
+
+        return back
 
 
 class RowDropout(torch.nn.Module):

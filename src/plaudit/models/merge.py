@@ -54,11 +54,13 @@ def _merged(tuned: Any, name: str, last: str, value: Tensor) -> Tensor:
         scale: Tensor = layer.ia3_l[name].detach()
         value = value.to(torch.promote_types(value.dtype, scale.dtype))
         if last == "weight":
-            return value * scale
+            return value * (scale.T if layer.fan_in_fan_out else scale)
         return value if layer.is_feedforward else value * scale[:, 0]
     if isinstance(tuned, LoraLayer) and last == "weight" and name in layer.lora_A:
         delta: Tensor = layer.get_delta_weight(name).detach()
         value = value.to(torch.promote_types(value.dtype, delta.dtype)) + delta
         if name in layer.lora_magnitude_vector:
-            value = (layer.lora_magnitude_vector[name].weight.detach() / value.norm(dim=1))[:, None] * value
+            inputs = 0 if layer.fan_in_fan_out else 1
+            length: Tensor = layer.lora_magnitude_vector[name].weight.detach()
+            value = (length / value.norm(dim=inputs)).unsqueeze(inputs) * value
     return value

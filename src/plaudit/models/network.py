@@ -43,8 +43,10 @@ class Network:
         chunk: int = 512,
     ) -> None:
         self.role, self.base, self.adapter, self.whole, self.head = role, base, adapter, whole, head
-        self.autocast, self.packing, self.checkpointing, self.chunk = autocast, packing, checkpointing, chunk
-        self.sharing = sharing and not packing
+        self.autocast, self.checkpointing, self.chunk = autocast, checkpointing, chunk
+        # A model that is run whole gets its rows padded, which says the same.
+        self.packing = packing and base.plain
+        self.sharing = sharing and not packing and base.plain
         if whole:
             base.model.requires_grad_(True)
 
@@ -57,8 +59,11 @@ class Network:
         """What is trained, by stable names: adapter or whole model, then the head. Tied weights appear once."""
         found: dict[str, torch.nn.Parameter] = {}
         if self.whole:
-            skip = {"lm_head.weight"} if self.head is not None else set()  # a critic has no use for the output head
-            found = {name: p for name, p in self.base.model.named_parameters() if name not in skip}
+            model = self.base.model
+            skip = set()
+            if self.head is not None:  # a critic has no use for an output head of its own
+                skip = {*model.get_output_embeddings().parameters()} - {*model.get_input_embeddings().parameters()}
+            found = {name: p for name, p in model.named_parameters() if p not in skip}
         elif self.adapter is not None:
             found = self.base.adapter_parameters(self.adapter)
         if self.head is not None:
@@ -102,17 +107,21 @@ class Network:
                     virtual=virtual.weight if virtual is not None else None,
                     cache=virtual.keys_values() if virtual is not None else None,
                     shift=shift,
+                    replay=self.base.dropout.replay(),
                 )
             output = model.get_output_embeddings()
-            weight = output.weight.to(hidden.dtype) if want & {"logp", "entropy"} else output.weight
+            weight, bias = output.weight, output.bias
+            if want & {"logp", "entropy"}:
+                weight, bias = weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
             return read(
                 hidden,
                 layout,
                 batch,
                 want,
-                output_head=(weight, output.bias),
+                output_head=(weight, bias),
                 scalar_head=self.head,
-                temperature=temperature,
+                temperature=temperature / self.base.logits.scale,
+                softcap=self.base.logits.softcap,
                 chunk=self.chunk,
             )
 
@@ -125,9 +134,11 @@ class Network:
 
     def divergence(self, one: Tensor, two: Tensor, temperature: float = 1.0) -> Tensor:
         """Symmetric KL [N] of the token distributions that two sets of hidden states [N, D] give (`core.divergence`)."""
-        output = self.base.model.get_output_embeddings()
-        weight = output.weight.to(one.dtype)
-        return head_divergence(one, two, weight, bias=output.bias, temperature=temperature, chunk=self.chunk)
+        output, rule = self.base.model.get_output_embeddings(), self.base.logits
+        weight, bias = (None if part is None else part.to(one.dtype) for part in (output.weight, output.bias))
+        assert weight is not None
+        how = {"temperature": temperature / rule.scale, "softcap": rule.softcap, "chunk": self.chunk}
+        return head_divergence(one, two, weight, bias=bias, **how)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """(Hugging Face name, tensor) of the whole model, adapter merged; what an engine loads."""

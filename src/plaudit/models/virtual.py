@@ -17,7 +17,7 @@ from torch import nn
 
 from plaudit.core.batch import from_rows
 from plaudit.models.adapters import AdapterConfig, key_value_shape
-from plaudit.models.forward import KeysValues, Layout, hidden_states
+from plaudit.models.forward import KeysValues, Layout, decoder_of, hidden_states
 
 Tensor = torch.Tensor
 KEY = "prompt_embeddings"
@@ -31,7 +31,8 @@ class VirtualTokens(nn.Module):
         """`model` must be the bare base: no adapter may be switched on."""
         super().__init__()
         self.kind, self.count = options.peft_type, options.num_virtual_tokens
-        self.shape = (self.count, int(model.config.num_hidden_layers), 2, *key_value_shape(model.config))
+        made = decoder_of(model).config
+        self.shape = (self.count, int(made.num_hidden_layers), 2, *key_value_shape(made))
         table = model.get_input_embeddings().weight
         ids = torch.randint(len(table), (self.count,), generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():

@@ -12,8 +12,9 @@ import torch
 from plaudit.config import config
 from plaudit.models.adapters import TUNED, AdapterConfig
 from plaudit.models.base import Base
+from plaudit.models.families import context
 from plaudit.models.heads import scalar_head
-from plaudit.models.load import load
+from plaudit.models.load import cast, load
 from plaudit.models.machine import device, fast_bf16
 from plaudit.models.network import Network
 from plaudit.models.quantize import quantization
@@ -68,13 +69,13 @@ class Assembly:
         if self.loaded.model.dtype == torch.float64:
             dtype = torch.float64
         if getattr(model, "quantization_method", None) is None:  # a quantised model is where and what it must be
-            model = model.to(self.precision.device, dtype)
+            model = cast(model, dtype, self.precision.device)
         return Base(model, self.tokenizer, self.loaded.digest, self.loaded.name, self.adapter)
 
     @property
     def context(self) -> int:
         """Most tokens of a row that the model was made for, virtual tokens taken off."""
-        return int(self.base.model.config.max_position_embeddings) - self.adapter.virtual_tokens
+        return context(self.base.model.config) - self.adapter.virtual_tokens
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from plaudit.data.check import check
 from plaudit.data.encode import EncodeReport
 from plaudit.data.split import split_by_prompt
 from plaudit.engines.base import Engine
-from plaudit.engines.torch_engine import TorchEngine, end_token_ids
+from plaudit.engines.opening import engine_for
+from plaudit.engines.torch_engine import TorchEngine
 from plaudit.models.base import AdapterConfig
 from plaudit.models.network import Network
 from plaudit.models.scorer import Scorer, reward_digest
@@ -146,14 +147,19 @@ class Builder:
 
     def _engine(self) -> Engine:
         assembly, model = self.assembly, self.assembly.base.model
-        return TorchEngine(
-            model.config,
+        engine = engine_for(
+            model,
             assembly.tokenizer,
             dtype=torch.bfloat16 if assembly.precision.bf16 else model.dtype,
             slots=self.options[RolloutConfig].rollout_slots,
             device=assembly.precision.device,
-            eos_token_ids=end_token_ids(model),
         )
+        if assembly.lora and not assembly.adapter.mergeable and not isinstance(engine, TorchEngine):
+            raise UserError(
+                f"answers of a {model.config.model_type} model are written by transformers' own generate, which cannot use "
+                f"peft_type {assembly.adapter.peft_type}; use lora or ia3"
+            )
+        return engine
 
     def _networks(self, algorithm: Algorithm, judge: Network | None, folder: Path | None) -> dict[str, Network]:
         """A network for each role; one that gives values starts from the reward model where there is one."""

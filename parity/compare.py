@@ -16,7 +16,11 @@ from ours import HERE, recorded
 ALGORITHMS = {
     "sft": compare_offline.sft,
     "reward": compare_offline.reward,
+    "dpo": compare_offline.dpo,
+    "kto": compare_offline.kto,
     "ppo": compare_online.ppo,
+    "grpo": compare_online.grpo,
+    "rloo": compare_online.rloo,
 }
 """Name of the recorded file -> the function that gives its lines."""
 

@@ -5,8 +5,11 @@ import math
 import torch
 
 import world
-from ours import TRAJECTORY, Case, batch_of, causal, frozen, learner, masked, named, recorded, scorer
+from ours import TRAJECTORY, Case, batch_of, causal, frozen, learner, logprobs, masked, named, recorded, scorer
+from plaudit.algorithms.grpo import GRPO, GRPOConfig
 from plaudit.algorithms.ppo import PPO, PPOConfig
+from plaudit.algorithms.rloo import RLOO, RLOOConfig
+from plaudit.config import options as options_of
 from plaudit.core import masked as masks
 
 WHITENED = "TRL divides the variance by n - 1 (trl_ppo_errors.py whitening); in float64, n agrees with ours"
@@ -152,3 +155,69 @@ def ppo_ragged():
         case.add(quantity, masked(ours, raw), kept(name), None, PLACE)
         case.add(f"{quantity}, against float64", masked(ours, raw), exact[name])
     return case.lines
+
+
+def sibling_batch(step, limit):
+    """Answers to the prompts of a step, siblings together, with their toy rewards."""
+    some = world.rollouts(step)
+    rows = [(prompt, answer) for prompt, answers in some for answer in answers]
+    return batch_of(
+        rows,
+        group=[i // world.SIBLINGS for i in range(len(rows))],
+        place=[i % world.SIBLINGS for i in range(len(rows))],
+        sides={
+            "reward": [world.reward(answer) for _, answer in rows],
+            "truncated": [0.0] * len(rows),
+            "limit": [float(limit)] * len(rows),
+        },
+    )
+
+
+def against_given_answers(name, algorithm, config):
+    """GRPO and RLOO: advantages and log-probabilities of the first batch, then five optimiser steps."""
+    lines, fields = [], options_of([config])
+    for variant, found in recorded(name).items():
+        if variant == "source":
+            continue
+        o, case = found["options"], Case(algorithm.__name__, variant)
+        assert world.digest(world.causal(1)) == found["weights"]
+        chosen = config(**{option: value for option, value in o.items() if option in fields})
+        policy = causal("policy", 1)
+        before, passes, losses = named(policy), chosen.num_iterations, []
+        made = learner(algorithm(chosen, o["temperature"]), {"policy": policy}, o, frozen(3) if o["beta"] else None)
+        first = sibling_batch(0, o["max_completion_length"])
+        case.add("advantage of each answer", made.prepared(first)["advantage"], found["advantages"])
+        case.add("log-probability of each token", masked(logprobs(policy, first, o["temperature"]), first), found["logprobs"])
+        if "reference" in found:
+            ref = logprobs(frozen(3), first, o["temperature"])
+            case.add("log-probability by the reference", masked(ref, first), found["reference"])
+        for step in range(math.ceil(world.STEPS / passes)):
+            if step == world.STEPS // passes:  # the last batch is used fewer times than the others
+                made.algorithm.epochs = world.STEPS % passes
+            losses += optimiser_steps(made, sibling_batch(step, o["max_completion_length"]))
+        case.trajectory(losses, world.changes(named(policy), before), found)
+        lines += case.lines
+    return lines
+
+
+def optimiser_steps(made, batch):
+    """The loss of each optimiser step that a batch is used for; the learner's own log has their mean."""
+    seen, optimise = [], made._optimise
+
+    def watched(batch, mini, trunks, log):
+        found = optimise(batch, mini, trunks, log)
+        seen.append(sum(values[-1] for values in log.losses.values()))
+        return found
+
+    made._optimise = watched
+    made.step(batch)
+    del made._optimise
+    return seen
+
+
+def grpo():
+    return against_given_answers("grpo", GRPO, GRPOConfig)
+
+
+def rloo():
+    return against_given_answers("rloo", RLOO, RLOOConfig)

@@ -59,7 +59,7 @@ class Case:
         """Ours and theirs are numbers, nested lists or tensors of one size. No tolerance: TRL errs, and the note says how."""
         ours, theirs = flat(ours), flat(theirs)
         assert ours.shape == theirs.shape and len(theirs), (self.algorithm, self.case, quantity, ours.shape, theirs.shape)
-        largest = float((ours - theirs).abs().max() / theirs.abs().max())
+        largest = float((ours - theirs).abs().max() / (theirs.abs().max() or 1.0))
         self.lines.append(Difference(self.algorithm, self.case, quantity, len(theirs), largest, tolerance, note))
 
     def trajectory(self, losses, changes, found):
@@ -115,6 +115,17 @@ def batch_of(rows, **settings):
     """(prompt, answer) rows as a batch."""
     ids = [prompt + answer for prompt, answer in rows]
     return from_rows(ids, [[0] * len(prompt) + [1] * len(answer) for prompt, answer in rows], **settings)
+
+
+def pair_batch(rows, **sides):
+    """Pairs as a batch: the chosen answer has place 0; sides are given by pair."""
+    flat_rows = [(prompt, answer) for prompt, chosen, rejected in rows for answer in (chosen, rejected)]
+    return batch_of(
+        flat_rows,
+        group=[i // 2 for i in range(len(flat_rows))],
+        place=[i % 2 for i in range(len(flat_rows))],
+        sides={name: [value for value in values for _ in range(2)] for name, values in sides.items()},
+    )
 
 
 def masked(stream, batch):

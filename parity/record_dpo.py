@@ -56,7 +56,7 @@ def run(loss_type, steps):
     for row, (prompt, chosen, rejected) in zip(encoded, world.pairs(4 * world.STEPS), strict=True):
         assert (row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]) == (prompt, chosen, rejected)
     trainer.train()
-    found = {"options": {**record.OPTIMIZER, **options}, "weights": digest, "first_loss": trainer.losses[0]}
+    found = {"options": {**record.OPTIMIZER, "algorithm": options}, "weights": digest, "first_loss": trainer.losses[0]}
     if steps == world.STEPS:
         found |= record.trajectory(trainer.losses, trainer.model, before)
     return found, trainer.logps[0]

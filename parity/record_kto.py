@@ -50,7 +50,7 @@ def run(loss_type):
         assert (row["prompt_ids"], row["completion_ids"]) == (prompt, answer)
     trainer.train()
     return {
-        "options": {**record.OPTIMIZER, **options},
+        "options": {**record.OPTIMIZER, "algorithm": options},
         "weights": digest,
         "logps": trainer.logps[0],
         "kl": trainer.kl,

@@ -8,8 +8,6 @@ from datasets import Dataset
 import record
 import world
 
-PROMPTS, SIBLINGS = 2, 4
-
 
 def toy_reward(completion_ids, **columns):
     return [world.reward(ids) for ids in completion_ids]
@@ -24,7 +22,7 @@ def watched(trainer_class):
             super().__init__(*args, **kwargs)
 
         def _generate_single_turn(self, prompt_ids, *args, **kwargs):
-            rows = world.rollouts(self.batches, PROMPTS, SIBLINGS)
+            rows = world.rollouts(self.batches)
             self.batches += 1
             flat = [(prompt, answer) for prompt, answers in rows for answer in answers]
             assert [prompt for prompt, _ in flat] == prompt_ids, "the prompts come in another order than they were made in"
@@ -51,10 +49,10 @@ def run(trainer_class, config, **options):
     world.causal(3).save_pretrained(folder)
     model.config._name_or_path = folder  # where the trainer takes its reference from
     before, digest = world.weights(model), world.digest(model)
-    prompts = [world.text(prompt) for step in range(world.STEPS) for prompt, _ in world.rollouts(step, PROMPTS, SIBLINGS)]
+    prompts = [world.text(prompt) for step in range(world.STEPS) for prompt, _ in world.rollouts(step)]
     settings = {
-        "num_generations": SIBLINGS,
-        "per_device_train_batch_size": PROMPTS * SIBLINGS,
+        "num_generations": world.SIBLINGS,
+        "per_device_train_batch_size": world.PROMPTS * world.SIBLINGS,
         "max_completion_length": 8,
         "temperature": 0.9,
         "beta": 0.05,
@@ -77,7 +75,7 @@ def by_row(first):
     mask = first["completion_mask"].bool()
     answers = [row[some].tolist() for row, some in zip(first["completion_ids"], mask, strict=True)]
     prompts = [row[some].tolist() for row, some in zip(first["prompt_ids"], first["prompt_mask"].bool(), strict=True)]
-    made = [(prompt, answer) for prompt, siblings in world.rollouts(0, PROMPTS, SIBLINGS) for answer in siblings]
+    made = [(prompt, answer) for prompt, siblings in world.rollouts(0) for answer in siblings]
     rows = [list(zip(prompts, answers, strict=True)).index(row) for row in made]
     found = {"advantages": first["advantages"][rows].tolist()}
     for name, stream in (("logprobs", first["logprobs"]), ("reference", first.get("ref_per_token_logps"))):

@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 PAD, END, START = 0, 1, 2
 VOCABULARY = 32
 STEPS = 5
+PROMPTS, SIBLINGS = 2, 4
 CONFIG = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
@@ -103,10 +104,10 @@ def labelled(count):
     return [(*row, bool(liked)) for row, liked in zip(rows, integers("label/liked", count, 0, 2), strict=True)]
 
 
-def rollouts(step, prompts, siblings):
-    """The prompts of a step, and `siblings` answers to each: [(prompt, [answer, ...]), ...]."""
+def rollouts(step):
+    """The prompts of a step, and SIBLINGS answers to each: [(prompt, [answer, ...]), ...]."""
     name = f"rollout/{step}"
-    return [(prompt(f"{name}/{i}/prompt"), [answer(f"{name}/{i}/{j}/answer") for j in range(siblings)]) for i in range(prompts)]
+    return [(prompt(f"{name}/{i}/prompt"), [answer(f"{name}/{i}/{j}/answer") for j in range(SIBLINGS)]) for i in range(PROMPTS)]
 
 
 def full_rollouts(step, rows, length):

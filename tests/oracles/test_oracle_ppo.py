@@ -6,6 +6,7 @@ from one_file import TOLERANCE, apart, example, frozen, moved, rows
 
 from plaudit.algorithms.ppo import PPO, PPOConfig
 from plaudit.models.network import Network
+from plaudit.training import planning
 from plaudit.training.learner import Learner
 from plaudit.training.options import OptimizerConfig
 from small_networks import F64, base, head, llama, rollouts, whole
@@ -63,7 +64,7 @@ def test_the_example_and_the_learner_train_alike(epochs, parts):
     for step in range(STEPS):
         batch = rollouts(6, seed=step)
         minis = [torch.cat(mini) for mini in made.plan(batch)]
-        orders = [[minis[i] for i in made._order(len(minis), epoch)] for epoch in range(epochs)]
+        orders = [[minis[i] for i in planning.order(len(minis), epoch, (made.seed, step))] for epoch in range(epochs)]
         ours = made.step(batch)
         prepared = ppo.prepared(policy, reference, value, answers(batch), o)
         losses = torch.tensor(ppo.update(policy, value, both, prepared, o, 1 - step / STEPS, orders), dtype=F64)

@@ -14,7 +14,7 @@ What was left out: several rewards, adapters, several processes, the correction 
 
     python examples/grpo.py
 
-makes a tiny random Llama and pays it for repeating the letter of its prompt and then stopping. Half a minute on a CPU.
+makes a tiny random Llama and pays it for repeating the letter of its prompt. Three seconds on one core.
 """
 
 import copy
@@ -144,13 +144,12 @@ def adamw(policy, o):
     return torch.optim.AdamW(policy.parameters(), lr=o.learning_rate, eps=o.adam_epsilon, weight_decay=0.0)
 
 
-# 4. The toy: "c" is to be answered "c c c <end>".
+# 4. The toy: "c" is to be answered "c c c c".
 
 
 def score(prompt, answer):
-    """A quarter for each of the first three tokens that is the prompt's letter, and for the end token after them."""
-    want = [prompt[0]] * 3 + [END]
-    return sum(a == w for a, w in zip(answer, want, strict=False)) / len(want)
+    """A quarter for each of the four tokens that is the prompt's letter; whoever ends early loses what is left."""
+    return sum(token == prompt[0] for token in answer) / 4
 
 
 def tiny_llama(seed):
@@ -172,7 +171,7 @@ def tiny_llama(seed):
     )
 
 
-def main(steps=60, seed=1, prompts=8):
+def main(steps=80, seed=1, prompts=8):
     o, draw, generator = Options(), random.Random(seed), torch.Generator().manual_seed(seed)
     policy = tiny_llama(seed)
     reference = copy.deepcopy(policy)

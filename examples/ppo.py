@@ -14,7 +14,7 @@ What was left out: a reward model (the score is a Python function here), adapter
 
     python examples/ppo.py
 
-makes a tiny random Llama and pays it for repeating the letter of its prompt and then stopping. Half a minute on a CPU.
+makes a tiny random Llama and pays it for repeating the letter of its prompt. Ten seconds on one core.
 """
 
 import copy
@@ -206,13 +206,12 @@ def update(policy, critic, both, answers, o, left, orders):
     return losses
 
 
-# 5. The toy: "c" is to be answered "c c c <end>".
+# 5. The toy: "c" is to be answered "c c c c".
 
 
 def score(prompt, answer):
-    """A quarter for each of the first three tokens that is the prompt's letter, and for the end token after them."""
-    want = [prompt[0]] * 3 + [END]
-    return sum(a == w for a, w in zip(answer, want, strict=False)) / len(want)
+    """A quarter for each of the four tokens that is the prompt's letter; whoever ends early loses what is left."""
+    return sum(token == prompt[0] for token in answer) / 4
 
 
 def tiny_llama(seed):

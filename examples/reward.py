@@ -11,7 +11,7 @@ What was left out: text (a row is a list of token ids), soft labels, row weights
 
     python examples/reward.py
 
-makes a tiny random Llama and teaches it to prefer, of two answers, the one that copies more of its prompt. 20 s on a CPU.
+makes a tiny random Llama and teaches it to prefer, of two answers, the one that copies more of its prompt. Ten seconds on one core.
 """
 
 import math
@@ -23,7 +23,7 @@ from torch.nn.functional import logsigmoid
 from transformers import LlamaConfig, LlamaModel
 
 PAD, END = 0, 1
-LETTERS = "abcdefgh"
+LETTERS = "abcde"
 IDS = {letter: number for number, letter in enumerate(LETTERS, 2)}  # one token is one letter
 
 
@@ -117,7 +117,7 @@ def pair(draw):
     return chosen, rejected, 0.0
 
 
-def main(steps=250, seed=1):
+def main(steps=500, seed=1):
     draw = random.Random(seed)
     model = tiny_reward_model(seed)
     held_out = [pair(draw) for _ in range(300)]
@@ -128,11 +128,11 @@ def main(steps=250, seed=1):
         return value.item(), accuracy
 
     def report(step, value, accuracy):
-        if step % 50 == 0 or step == steps - 1:
+        if step % 100 == 0 or step == steps - 1:
             print(f"step {step + 1:3d}  loss {value:.4f}  held-out loss {evaluate()[0]:.4f}, accuracy {evaluate()[1]:.0%}")
 
     print(f"before    held-out loss {evaluate()[0]:.4f} (log 2 is {math.log(2):.4f})")
-    losses = train(model, [[pair(draw) for _ in range(64)] for _ in range(steps)], learning_rate=2e-3, each_step=report)
+    losses = train(model, [[pair(draw) for _ in range(64)] for _ in range(steps)], learning_rate=3e-3, each_step=report)
     return losses, evaluate()[1]
 
 

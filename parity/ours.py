@@ -64,8 +64,9 @@ class Case:
 
     def trajectory(self, losses, changes, found):
         """Losses of five steps, and the change of each weight: its norm and two products, over its norm."""
-        self.add("loss of the first step", losses[0], found["losses"][0])
-        self.add("losses of five steps", losses, found["losses"], TRAJECTORY)
+        if max(map(abs, found["losses"])) > 1e-6:  # RLOO's are 0 by construction where every ratio is 1
+            self.add("loss of the first step", [losses[0], *found["losses"][1:]], found["losses"])
+            self.add("losses of five steps", losses, found["losses"], TRAJECTORY)
         self.moved(changes, found["changes"])
 
     def moved(self, changes, theirs, role=""):

@@ -2,12 +2,13 @@
 
     A_i   = (r_i - mean of r over the answers to the same prompt) / (their deviation + 1e-4)   Shao et al. 2024, eq. 3 ff.
     rho_t = pi(y_t) / pi_old(y_t),  kl_t = pi_ref / pi - log(pi_ref / pi) - 1  (k3)            arXiv:2402.03300, eq. 4
-    minimise  - E_t[min(rho_t A, clip(rho_t, 1 - eps_low, 1 + eps_high) A) - beta kl_t]
+    minimise  - E_t[min(rho_t A, clip(rho_t, 1 - eps_low, 1 + eps_high) A) - beta rho_t kl_t]
 
 The siblings are the baseline, so there is no critic. What E_t means is `loss_type`:
     grpo     mean over the tokens of each answer, then over answers (the paper, eq. 3)
     dapo     mean over all tokens of the step (Yu et al. 2025, arXiv:2503.14476, eq. 8)
     dr_grpo  sum over all tokens / (answers x max_completion_length) (Liu et al. 2025, arXiv:2503.20783; with scale_rewards off)
+rho_t before kl_t makes the gradient that of the KL (arXiv:2512.02556, DeepSeek-V3.2); the first paper has no such factor.
 The deviation is that of a sample (n - 1), as in TRL.
 
 What was left out: several rewards, adapters, several processes, the correction for a sampler with other numerics.
@@ -39,6 +40,7 @@ class Options:
     epsilon: float = 0.2
     epsilon_high: float = 0.2
     beta: float = 0.02
+    use_bias_correction_kl: bool = True
     loss_type: str = "dapo"
     scale_rewards: bool = True
     temperature: float = 1.0
@@ -116,7 +118,8 @@ def loss(policy, answers, o):
     per_token = -torch.minimum(ratio * answers.advantage, clipped * answers.advantage)
     if o.beta:
         log_ratio = answers.ref - logp
-        per_token = per_token + o.beta * (log_ratio.exp() - log_ratio - 1)
+        kl = log_ratio.exp() - log_ratio - 1
+        per_token = per_token + o.beta * (ratio * kl if o.use_bias_correction_kl else kl)
     if o.loss_type == "grpo":
         return ((per_token * mask).sum(-1) / mask.sum(-1)).mean()
     if o.loss_type == "dapo":

@@ -16,6 +16,7 @@ VARIANTS = {
     "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none", **TWICE},
     "grpo, sequence ratio": {"loss_type": "grpo", "importance_sampling_level": "sequence", **TWICE},
     "dapo, scaled by batch": {"loss_type": "dapo", "scale_rewards": "batch", "epsilon_high": 0.28, **TWICE},
+    "dapo, plain KL": {"loss_type": "dapo", "use_bias_correction_kl": False, **TWICE},
     "no KL term": {"loss_type": "dapo", "beta": 0.0},
 }
 

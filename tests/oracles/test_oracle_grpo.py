@@ -32,13 +32,14 @@ def answers(batch):
     return grpo.Answers([ids for ids, _ in some], [mask.index(1) for _, mask in some], batch["reward"].tolist(), F64)
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.1])
+@pytest.mark.parametrize(("beta", "corrected"), [(0.0, True), (0.1, True), (0.1, False)])
 @pytest.mark.parametrize(
     ("loss_type", "scale", "iterations"), [("dapo", "group", 1), ("grpo", "group", 3), ("dr_grpo", "none", 3)]
 )
-def test_the_example_and_the_learner_train_alike(loss_type, scale, iterations, beta):
+def test_the_example_and_the_learner_train_alike(loss_type, scale, iterations, beta, corrected):
     """With one pass each loss is compared for itself, else the mean over the passes of an update."""
     options = {"loss_type": loss_type, "beta": beta, "epsilon": 0.1, "epsilon_high": 0.15, "num_iterations": iterations}
+    options["use_bias_correction_kl"] = corrected
     made = learner(**options, scale_rewards=scale)
     o = grpo.Options(
         **options,

@@ -75,6 +75,7 @@ class Assembly:
         return {
             "autocast": self.precision.bf16,
             "packing": t.packing,
+            "sharing": t.share_prompts and not self.adapter.lora_dropout,  # dropout is drawn for each row by itself
             "checkpointing": t.gradient_checkpointing,
             "chunk": t.logit_chunk,
         }

@@ -30,6 +30,8 @@ from plaudit.training.trace import traces
 
 SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, TrainingConfig, OptimizerConfig)
 ONLINE: tuple[type, ...] = (RolloutConfig, RewardConfig)
+NORMALISED_ROWS = 256
+"""Training answers whose scores say where a reward model's scores lie: their mean is then known to 1/16 of their deviation."""
 LORA_RATE = "lora_learning_rate"
 STOPPED = {"SIGINT": 130, "SIGTERM": 143}
 """Status of a run that was stopped -> the exit code a shell gives that signal."""
@@ -112,7 +114,8 @@ def _save_model(loop: Loop, folder: Path) -> Path:
     network = loop.learner.networks[role]
     if "score" in wants:
         assert isinstance(loop.source, Rows)
-        scores = Scorer(network)([row.ids for item in loop.source.rows[:256] for row in item.rows])
+        rows = [row.ids for item in loop.source.rows[:NORMALISED_ROWS] for row in item.rows]
+        scores = Scorer(network)(rows[:NORMALISED_ROWS])
         spread = torch.tensor(scores, dtype=torch.float64)
         save_reward(folder, network, mean=float(spread.mean()), deviation=max(1e-6, float(spread.std(correction=0))))
         return folder

@@ -151,9 +151,9 @@ class Rollouts:
     def _seed(self, step: int) -> int:
         return int(content_hash([self.seed, step]), 16) >> 1
 
-    def sampled(self, prompts: Sequence[Prompt], step: int, learner: Learner) -> list[Scored]:
-        """One rewarded answer to each prompt, with the seeds of evaluations."""
-        return self._answer(prompts, 1, self._seed(-1), step, learner)[0]
+    def sampled(self, prompts: Sequence[Prompt], step: int, learner: Learner, n: int = 1) -> list[Scored]:
+        """`n` rewarded answers to each prompt, with the seeds of evaluations."""
+        return self._answer(prompts, n, self._seed(-1), step, learner)[0]
 
     def sample(self, item: Scored) -> JSON:
         """An answer as samples.jsonl keeps it."""

@@ -92,7 +92,7 @@ def distance(
     far = None
     if long.any():
         limit = np.percentile(-mixed[long] / counts[long], FAR)
-        far = wilson(float((-real[long] / counts[long] >= limit).sum()), float(long.sum()))
+        far = wilson(float((-real[long] / counts[long] >= limit - 1e-6).sum()), float(long.sum()))
     return Distance(
         len(kept),
         len(listed),

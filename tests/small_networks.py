@@ -113,14 +113,17 @@ def head(seed, dtype=F64, width=16):
 
 
 def adapter(on, role, *, scalar=False, seed=None, **settings):
-    """A network whose adapter does something: B is drawn too, instead of 0."""
+    """A network whose adapter does something: what is 0 at first (B, W_up) is drawn too, and what is 1 is moved."""
     seed = sum(map(ord, role)) if seed is None else seed
     on.add_adapter(role, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in on.adapter_parameters(role).items():
-            if "lora_B" in name:
-                p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype) * 0.2)
+            drawn = torch.randn(p.shape, generator=generator, dtype=p.dtype) * 0.2
+            if "lora_B" in name or ".up." in name:
+                p.copy_(drawn)
+            elif "lora_A" not in name:
+                p.add_(drawn)
     return Network(role, on, adapter=role, head=head(seed, on.model.dtype) if scalar else None, **settings)
 
 

@@ -89,7 +89,7 @@ class Loop:
 
     def _share(self, source: int, siblings: list[tuple[int, Row]]) -> None:
         for slot, row in siblings:
-            self.cache.copy(source, slot, len(row.prompt.ids))
+            self.cache.copy(source, slot, row.prompt.places)
 
     def _prefill(self, rows: list[tuple[int, Row]]) -> list[Tensor]:
         """Logits [V] after each row's prompt, which is written into its slot. Rows come longest prompt first."""

@@ -6,6 +6,7 @@ softmax inside scaled_dot_product_attention, matrix products in the weights' dty
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.activations import ACT2FN
 
+from plaudit.engines.extras import Extras
 from plaudit.engines.kv_cache import KVCache
 from plaudit.engines.weights import Layer, Norm, Weights
 from plaudit.models.families import architecture, context, ropes, rotary_class, steady_length, unknown
@@ -46,12 +48,13 @@ class Decoder:
     """Forward passes over `weights`. H query heads, K key-value heads, D head size, V vocabulary, E hidden size."""
 
     def __init__(self, config: Any, dtype: torch.dtype, device: torch.device) -> None:
-        self.dtype, self.device = dtype, device
+        self.config, self.dtype, self.device = config, dtype, device
         self.shape = shape = architecture(config)
         self.family = shape.family
         self.heads, self.kv_heads, self.head_dim = shape.heads, shape.kv_heads, shape.head_dim
         self.weights = Weights(config, shape, dtype, device)
-        self.layers, self.load = self.weights.layers, self.weights.load
+        self.layers = self.weights.layers
+        self.extras = Extras(config, dtype, device)
         self.activation = ACT2FN[shape.activation]
         self.scale = None
         if shape.embedding_scale is not None:  # rounded to float32 first, as transformers keeps it
@@ -60,6 +63,11 @@ class Decoder:
         self.angles: dict[str, tuple[Tensor, Tensor]] = {}
         """cos and sin [length, D] of each kind of rotary angles."""
         self.length = 0
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Copy weights into the buffers in place (see `weights.fill`); what an adapter adds is kept, and the last one's not."""
+        self.extras = extras = Extras(self.config, self.dtype, self.device)
+        self.weights.load(extras.sifted(weights))
 
     def reserve(self, length: int) -> None:
         """Tables of the rotary angles for positions 0..length-1."""
@@ -75,30 +83,37 @@ class Decoder:
     def prefill(self, ids: Tensor, lengths: Tensor, cache: KVCache, slots: Tensor) -> Tensor:
         """Read prompts ids [B, T], right-padded, of `lengths` [B] into `slots` [B]; logits [B, V] after their last tokens.
 
-        Padding stands behind every real token, so causal attention alone keeps it out.
+        Padding stands behind every real token, so causal attention alone keeps it out. Virtual tokens stand at the first
+        places of each slot.
         """
-        rows, width = ids.shape
+        x, prompt, before = self._embedded(ids), self.extras.prompt, self.extras.virtual
+        if prompt is not None:
+            x, before = torch.cat([prompt.expand(len(ids), -1, -1), x], 1), 0
+        rows, width = x.shape[:2]
         group = self.heads // self.kv_heads
-        places = torch.arange(width, device=self.device)
-        masks = {window: self._prefill_mask(places, window) for window in {*self.shape.windows}}
+        places = torch.arange(before + width, device=self.device)
+        masks = {window: self._prefill_mask(places, window, before) for window in {*self.shape.windows}}
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             k, v = k.transpose(1, 2), v.transpose(1, 2)
+            if front := self.extras.before(layer):
+                k, v = (torch.cat([part.expand(rows, -1, -1, -1), own], 2) for part, own in zip(front, (k, v), strict=True))
             cache.put_prompts(layer, slots, k, v)
             # Repeated by hand: `enable_gqa` leaves the fast kernel on CPU.
             k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
             return self._mix(layer, q.transpose(1, 2), k, v, masks[self.shape.windows[layer]]).transpose(1, 2)
 
-        hidden = self._run(ids, places, attend)
-        return self._logits(hidden[torch.arange(rows, device=ids.device), lengths - 1])
+        hidden = self._run(x, places[before:], attend)
+        last = lengths - 1 + (0 if prompt is None else len(prompt))
+        return self._logits(hidden[torch.arange(rows, device=ids.device), last])
 
-    def _prefill_mask(self, places: Tensor, window: int | None) -> Tensor | None:
-        """What each token of a prompt sees, [T, T]: 0 or -inf; None where the kernel's own causal rule says the same."""
+    def _prefill_mask(self, places: Tensor, window: int | None, before: int) -> Tensor | None:
+        """What each token of a prompt sees, [T, before + T]: 0 or -inf; None where the kernel's own causal rule does."""
         if window is not None and window >= len(places):
             window = None
-        if window is None and self.shape.attention_softcap is None:
+        if window is None and self.shape.attention_softcap is None and not before:
             return None
-        distance = places[:, None] - places
+        distance = places[before:, None] - places
         unseen = distance < 0
         if window is not None:
             unseen = unseen | (distance >= window)
@@ -118,7 +133,7 @@ class Decoder:
             q = q.reshape(rows, self.kv_heads, group, self.head_dim)
             return self._mix(layer, q, *cache.window(layer, rows, length), masks[self.shape.windows[layer]])
 
-        return self._logits(self._run(ids, positions, attend))
+        return self._logits(self._run(self._embedded(ids), positions, attend))
 
     def _step_mask(self, positions: Tensor, length: int, window: int | None) -> Tensor:
         """What each row's newest token sees of its slot, [B, K, H / K, length]: 0 or -inf."""
@@ -139,18 +154,20 @@ class Decoder:
         scores = torch.tanh(scores / bound) * bound + mask
         return scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(-1).to(v.dtype) @ v
 
-    def _run(self, ids: Tensor, positions: Tensor, attend: Any) -> Tensor:
-        """All layers over tokens ids [...] at positions [last of ...]; `attend(layer, q, k, v)` with [..., heads, D] each.
+    def _embedded(self, ids: Tensor) -> Tensor:
+        """Embeddings [..., E] of tokens, before positions."""
+        x = F.embedding(ids, self.weights.embed)
+        return x if self.scale is None else x * self.scale
+
+    def _run(self, x: Tensor, positions: Tensor, attend: Any) -> Tensor:
+        """All layers over embeddings [..., E] at positions [last of ...]; `attend(layer, q, k, v)` with [..., heads, D] each.
 
         Returns hidden [..., E].
         """
-        x = F.embedding(ids, self.weights.embed)
-        if self.scale is not None:
-            x = x * self.scale
         if self.weights.positions is not None:
             x = x + F.embedding(positions, self.weights.positions)
         angles = {kind: (cos[positions][:, None], sin[positions][:, None]) for kind, (cos, sin) in self.angles.items()}
-        lead = ids.shape
+        lead, after = x.shape[:-1], self.extras.after
         turned = self.heads + self.kv_heads
         for number, layer in enumerate(self.layers):
             read = self._normed(x, layer.norm)
@@ -161,23 +178,23 @@ class Decoder:
             if angles:
                 qk = _rotate(qk, *angles[self.shape.ropes[number]])
             mixed = attend(number, qk[..., : self.heads, :], qk[..., self.heads :, :], qkv[..., turned:, :])
-            mixed = F.linear(mixed.reshape(*lead, -1), layer.out, layer.out_bias)
+            mixed = after(number, "attention", F.linear(mixed.reshape(*lead, -1), layer.out, layer.out_bias))
             if layer.attention_norm is not None:
                 mixed = self._normed(mixed, layer.attention_norm)
             if not self.shape.parallel:
                 x = x + mixed
-            y = self._mlp(layer, read if layer.mlp_norm is None else self._normed(x, layer.mlp_norm))
+            y = self._mlp(number, layer, read if layer.mlp_norm is None else self._normed(x, layer.mlp_norm))
             x = y + mixed + x if self.shape.parallel else x + y
         return x
 
-    def _mlp(self, layer: Layer, x: Tensor) -> Tensor:
+    def _mlp(self, number: int, layer: Layer, x: Tensor) -> Tensor:
         y = F.linear(x, layer.up, layer.up_bias)
         if self.family.gated:
             gate, up = y.chunk(2, -1)
             y = self.activation(gate) * up
         else:
             y = self.activation(y)
-        y = F.linear(y, layer.down, layer.down_bias)
+        y = self.extras.after(number, "mlp", F.linear(y, layer.down, layer.down_bias))
         return y if layer.out_norm is None else self._normed(y, layer.out_norm)
 
     def _logits(self, hidden: Tensor) -> Tensor:

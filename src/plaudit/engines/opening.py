@@ -13,6 +13,7 @@ from plaudit.engines.decoder import cannot
 from plaudit.engines.http import HttpEngine
 from plaudit.engines.torch_engine import TorchEngine, end_token_ids
 from plaudit.engines.transformers_engine import TransformersEngine
+from plaudit.models.adapter_folder import is_adapter, open_adapter
 from plaudit.models.families import context
 from plaudit.models.load import load
 from plaudit.models.machine import device, fast_bf16
@@ -53,16 +54,25 @@ def _say(sentence: str) -> None:
 
 
 def open_engine(name: str | Path, *, slots: int = 64, bf16: bool | None = None) -> LocalEngine | HttpEngine:
-    """Load a run's or any other model and put it into an engine; bf16 where the machine does it fast, unless told otherwise.
+    """Load a run's or any other model, or an adapter on its base, and put it into an engine.
+
+    bf16 where the machine does it fast, unless told otherwise.
 
     `http://host:port/v1#MODEL` is a model of an OpenAI-compatible server; without #MODEL the only one that it has.
     """
     if str(name).startswith(("http://", "https://")):
         url, _, model = str(name).partition("#")
         return HttpEngine(url, model or None)
-    loaded = load(model_of(name))
-    where = device()
-    dtype = torch.bfloat16 if (fast_bf16(where) if bf16 is None else bf16) else loaded.model.dtype
-    engine = engine_for(loaded.model, loaded.tokenizer, slots=slots, dtype=dtype, device=where)
-    engine.load(loaded.model.state_dict().items(), f"{loaded.name}@{loaded.digest[:8]}")
+    chosen, where = model_of(name), device()
+    half = fast_bf16(where) if bf16 is None else bf16
+    if is_adapter(Path(chosen)):
+        base, adapter = open_adapter(Path(chosen))
+        model, tokenizer, version = base.model, base.tokenizer, f"{chosen}@{base.digest[:8]}"
+        weights = base.merged(adapter)
+    else:
+        loaded = load(chosen)
+        model, tokenizer, version = loaded.model, loaded.tokenizer, f"{loaded.name}@{loaded.digest[:8]}"
+        weights = loaded.model.state_dict().items()
+    engine = engine_for(model, tokenizer, slots=slots, dtype=torch.bfloat16 if half else model.dtype, device=where)
+    engine.load(weights, version)
     return engine

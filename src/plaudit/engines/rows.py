@@ -22,6 +22,13 @@ class Asked:
     number: int
     id: str
     ids: list[int]
+    virtual: int = 0
+    """Places that virtual tokens take before the ids."""
+
+    @property
+    def places(self) -> int:
+        """Places of the cache that the prompt takes."""
+        return self.virtual + len(self.ids)
 
 
 @dataclass
@@ -52,24 +59,25 @@ class Row:
     @property
     def position(self) -> int:
         """Where the newest token stands; it is the next that the model reads."""
-        return len(self.prompt.ids) + len(self.tokens) - 1
+        return self.prompt.places + len(self.tokens) - 1
 
 
-def asked(tokenizer: Any, prompts: Sequence[Prompt], max_length: int) -> list[Asked]:
-    """The prompts as ids. UserError where one is empty or leaves no room for an answer."""
-    return [_asked(tokenizer, number, prompt, max_length) for number, prompt in enumerate(prompts)]
+def asked(tokenizer: Any, prompts: Sequence[Prompt], max_length: int, virtual: int = 0) -> list[Asked]:
+    """The prompts as ids, behind so many virtual tokens. UserError where one is empty or leaves no room for an answer."""
+    return [_asked(tokenizer, number, prompt, max_length, virtual) for number, prompt in enumerate(prompts)]
 
 
-def _asked(tokenizer: Any, number: int, prompt: Prompt, max_length: int) -> Asked:
+def _asked(tokenizer: Any, number: int, prompt: Prompt, max_length: int, virtual: int) -> Asked:
     ids = list(encode_prompt(tokenizer, prompt))
     if not ids:
         raise UserError(f"prompt {number} ({prompt.id}) has no tokens; give it some text.")
-    if len(ids) >= max_length:
+    if virtual + len(ids) >= max_length:
+        beside = f" beside {virtual} virtual ones" if virtual else ""
         raise UserError(
-            f"prompt {number} ({prompt.id}) has {len(ids)} tokens, which leaves no room for an answer within max_length "
-            f"{max_length}: shorten it, filter it out, or raise max_length."
+            f"prompt {number} ({prompt.id}) has {len(ids)} tokens{beside}, which leaves no room for an answer within "
+            f"max_length {max_length}: shorten it, filter it out, or raise max_length."
         )
-    return Asked(number, prompt.id, ids)
+    return Asked(number, prompt.id, ids, virtual)
 
 
 def rows_of(prompts: Sequence[Asked], n: int, sampling: Sampling, stop: Ends, tokenizer: Any, max_length: int) -> list[Row]:
@@ -79,7 +87,7 @@ def rows_of(prompts: Sequence[Asked], n: int, sampling: Sampling, stop: Ends, to
 
 
 def _row(prompt: Asked, index: int, sampling: Sampling, stop: Ends, tokenizer: Any, max_length: int) -> Row:
-    limit = min(sampling.max_new_tokens, max_length - len(prompt.ids))
+    limit = min(sampling.max_new_tokens, max_length - prompt.places)
     seed = row_seed(sampling.seed, prompt.id, index)
     return Row(prompt, index, seed, limit, uniforms(seed, limit), StopWatch(tokenizer, stop.strings))
 

@@ -99,11 +99,12 @@ class TorchEngine:
         if not self.loaded:
             raise RuntimeError("the engine holds no complete set of weights: call load first")
         stop = ends(self.tokenizer, sampling, self.eos_token_ids)
-        rows = rows_of(asked(self.tokenizer, prompts, self.max_length), n, sampling, stop, self.tokenizer, self.max_length)
+        found = asked(self.tokenizer, prompts, self.max_length, self.decoder.extras.virtual)
+        rows = rows_of(found, n, sampling, stop, self.tokenizer, self.max_length)
         if not rows:
             return []
         with torch.inference_mode():
-            length = max(len(row.prompt.ids) + row.limit for row in rows)
+            length = max(row.prompt.places + row.limit for row in rows)
             self.decoder.reserve(length)
             self.cache.reserve(min(self.slots, len(rows)), length)
             try:

@@ -79,9 +79,11 @@ OTHERS = {
     "opt": ("OPT", {"ffn_dim": 48, "word_embed_proj_dim": 24}),
     "bloom": ("Bloom", {}),
     "cohere": ("Cohere", {**GROUPED, "logit_scale": 0.3}),
+    "mixtral": ("Mixtral", {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}),
+    "mamba": ("Mamba", {"state_size": 8, "num_hidden_layers": 2}),
     "granite": ("Granite", {**GROUPED, "logits_scaling": 3.0, "embedding_multiplier": 2.0}),
 }
-"""Families that are run whole by transformers."""
+"""Families that are run whole by transformers; Mamba has a running state instead of attention."""
 
 
 def other_model(name, dtype=torch.float32, seed=0, **options):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from family_models import family_model, other_model
+from family_models import OTHERS, family_model, other_model
 from plaudit.core.batch import from_rows
 from plaudit.models.base import AdapterConfig, Base
 from plaudit.models.forward import Layout, decoder_of, has_plain_layers, hidden_states, read
@@ -40,20 +40,21 @@ def test_a_model_that_asks_for_eager_attention_is_causal_all_the_same():
 
 
 @pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
-@pytest.mark.parametrize("name", ["opt", "bloom", "cohere", "granite"])
+@pytest.mark.parametrize("name", OTHERS)
 def test_other_model_families_are_run_whole_and_say_the_same(name, packing):
     """Cohere and Granite scale their logits; Bloom has no positions but a bias of the scores by distance; OPT's last
     states may be narrower than its layers."""
-    model = other_model(name, F64)
+    dtype = torch.float32 if name == "mixtral" else F64  # transformers' experts know no float64
+    model = other_model(name, dtype)
     assert not has_plain_layers(model)
-    scalar, batch = head(1, width=24 if name == "opt" else 32), rollouts(5)
+    scalar, batch = head(1, dtype, width=24 if name == "opt" else 32), rollouts(5)
     wanted = by_transformers(model, scalar, batch, temperature=0.7)
     made = Base(model, None, "d", name, AdapterConfig(use_peft=True, lora_layers=1))
     assert made.shared_layers == 0 and made.width == scalar.in_features
     with torch.no_grad():
         out = Network("critic", made, head=scalar, packing=packing)(batch, ALL, temperature=0.7)
     for mine, theirs in zip((out.logp, out.entropy, out.value, out.score), wanted, strict=True):
-        assert torch.allclose(mine, theirs, rtol=1e-6, atol=1e-7)
+        assert torch.allclose(mine.double(), theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_a_model_whose_logits_are_more_than_its_head_is_refused():

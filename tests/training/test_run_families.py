@@ -10,7 +10,7 @@ from plaudit.engines.opening import open_engine
 from plaudit.engines.torch_engine import TorchEngine
 from plaudit.models.load import save_model
 from plaudit.schema import Prompt, Sampling
-from training_runs import OWN, SHARED, write_data
+from training_runs import SHARED, own, write_data
 
 CASES = [("gpt2", True), ("gemma2", True), ("gpt_neox", False), ("opt", True), ("opt", False)]
 GAP = "sampling/sampling_logp_difference/mean"
@@ -26,7 +26,7 @@ def test_ppo_with_another_family(name, peft, tmp_path, monkeypatch, capsys):
     write_data(tmp_path)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    words = [w for w in (*SHARED, *OWN["ppo"]) if not w.startswith(("model_name_or_path", "max_steps", "eval_steps"))]
+    words = [w for w in (*SHARED, *own("ppo")) if not w.startswith(("model_name_or_path", "max_steps", "eval_steps"))]
     words += ["model_name_or_path=../start", "max_steps=2", f"use_peft={str(peft).lower()}"]
     words += ["lora_layers=1"] if peft else []
     with pytest.raises(SystemExit) as left:

@@ -39,7 +39,7 @@ class Draw:
 class Rows:
     """Where each row of the forward pass under way lies; one for all adapters of a base.
 
-    Nothing is dropped while `draw` is None. All stays as it was until the next forward pass. Checkpointing runs layers
+    Nothing is dropped while `draw` is None. All stays as it was until the next pass. Activation checkpointing runs layers
     again in the backward pass, where a later pass may have been under way: what `replay` gave puts things back.
     """
 

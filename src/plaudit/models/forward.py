@@ -228,7 +228,7 @@ def read(
     scalar_head: Any = None,
     temperature: float = 1.0,
     softcap: float | None = None,
-    chunk: int = 512,
+    chunk: int = 128,
 ) -> Outputs:
     """Outputs of the wanted kinds from normalised hidden states.
 

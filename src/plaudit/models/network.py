@@ -40,7 +40,7 @@ class Network:
         packing: bool = False,
         sharing: bool = False,
         checkpointing: bool = False,
-        chunk: int = 512,
+        chunk: int = 128,
     ) -> None:
         self.role, self.base, self.adapter, self.whole, self.head = role, base, adapter, whole, head
         self.autocast, self.checkpointing, self.chunk = autocast, checkpointing, chunk

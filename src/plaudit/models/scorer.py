@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,7 +71,9 @@ def _as_classifier(folder: Path, head: torch.nn.Linear) -> None:
     tensors = load_file(folder / "model.safetensors")
     save_file({**tensors, "score.weight": head.weight.detach().float()}, folder / "model.safetensors", {"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
-    config["architectures"] = [name.replace("ForCausalLM", "ForSequenceClassification") for name in config["architectures"]]
+    config["architectures"] = [
+        re.sub("ForCausalLM|LMHeadModel", "ForSequenceClassification", name) for name in config["architectures"]
+    ]
     config |= {"num_labels": 1, "id2label": {"0": "score"}, "label2id": {"score": 0}}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 

@@ -12,15 +12,17 @@ import torch
 import yaml
 
 from plaudit.config import Resolved
+from plaudit.config import options as known
+from plaudit.data.options import ReadConfig
 from plaudit.models import adapters
 from plaudit.models.adapter_folder import save_adapter, save_merged
 from plaudit.models.adapters import AdapterConfig
 from plaudit.models.scorer import Scorer, save_reward
 from plaudit.rewards.mix import RewardConfig
-from plaudit.schema import JSON
+from plaudit.schema import JSON, UserError
 from plaudit.training import optimizers, place
 from plaudit.training.assemble import ModelConfig, precision
-from plaudit.training.build import algorithm_class, build
+from plaudit.training.build import LORA_RATE, RATE, algorithm_class, build
 from plaudit.training.folder import RunFolder, write_text
 from plaudit.training.loop import Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
@@ -29,21 +31,28 @@ from plaudit.training.regularise import RegularisationConfig
 from plaudit.training.sources import Rollouts, Rows
 from plaudit.training.trace import traces
 
-SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, TrainingConfig, OptimizerConfig)
+SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, ReadConfig, TrainingConfig, OptimizerConfig)
 ONLINE: tuple[type, ...] = (RolloutConfig, RewardConfig)
 NORMALISED_ROWS = 256
 """Training answers whose scores say where a reward model's scores lie: their mean is then known to 1/16 of their deviation."""
-LORA_RATE = "lora_learning_rate"
 STOPPED = {"SIGINT": 130, "SIGTERM": 143}
 """Status of a run that was stopped -> the exit code a shell gives that signal."""
 
 
 def sections(name: str) -> tuple[list[type], dict[str, Any]]:
-    """The option classes of an algorithm, its own last, and its own defaults. UserError where there is no such algorithm."""
+    """The option classes of an algorithm, its own last, and its own defaults.
+
+    UserError: there is no such algorithm, or its options do not go together with those that every run has.
+    """
     kind = algorithm_class(name)
     extra = (*(ONLINE if kind.eats == "prompts" else ()), *((RegularisationConfig,) if kind.dropout else ()))
     chosen = [*SHARED, *extra, kind.Config]
-    return chosen, {k: v for k, v in kind.Config.defaults.items() if k not in ("learning_rate", LORA_RATE)}
+    defaults = {k: v for k, v in kind.Config.defaults.items() if k not in (RATE, LORA_RATE)}
+    try:
+        known(chosen, defaults)
+    except TypeError as clash:
+        raise UserError(f"{name} is not a whole algorithm: {clash}") from None
+    return chosen, defaults
 
 
 def train(verb: str, resolved: Resolved, *, resume: bool = False, progress: Progress | None = None) -> JSON:
@@ -77,7 +86,7 @@ def train(verb: str, resolved: Resolved, *, resume: bool = False, progress: Prog
 
 
 def _kept(loop: Loop, path: Path, *, best: bool) -> JSON:
-    """Write the trained model, and of PPO the per-token view; what the summary says of them."""
+    """Write the trained model, and of algorithms that sample the per-token view; what the summary says of them."""
     loop.take_best() if best else loop.take_last()
     if isinstance(loop.source, Rollouts):
         write_text(path / "trace.json", json.dumps(traces(loop.source, loop.learner, loop.step), ensure_ascii=False))
@@ -101,9 +110,9 @@ def settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
     defaults = algorithm_class(verb).Config.defaults
     if resolved[OptimizerConfig].learning_rate is None:
         adapter = resolved[AdapterConfig]
-        rate = defaults[LORA_RATE if adapter.use_peft else "learning_rate"]
+        rate = defaults[LORA_RATE if adapter.use_peft else RATE]
         optim = resolved[OptimizerConfig].optim
-        changes["learning_rate"] = rate * adapters.RATE.get(adapter.peft_type, 1.0) * optimizers.RATE.get(optim, 1.0)
+        changes[RATE] = rate * adapters.RATE.get(adapter.peft_type, 1.0) * optimizers.RATE.get(optim, 1.0)
     if resolved[TrainingConfig].bf16 == "auto":
         changes["bf16"] = saved.get("bf16", precision(resolved[TrainingConfig]).bf16)
     return resolved.replace(**changes)

@@ -1,7 +1,7 @@
 """GRPO: an answer is worth what it earned beyond its siblings; no critic. With the variants that grew from it.
 
     A_i = (r_i - mean(r_group)) / (std(r_group) + 1e-4)                               Shao et al. 2024 (arXiv:2402.03300), eq. 3
-    minimise - sum_it w_it [ min(rho_it A_i, clip(rho_it, 1 - eps, 1 + eps_high) A_i) - beta k3_it ]
+    minimise - sum_it w_it [ min(rho_it A_i, clip(rho_it, 1 - eps, 1 + eps_high) A_i) - beta rho_it k3_it ]
 
     grpo     w_it = 1 / |y_i|, then the mean over answers: every answer counts the same          (Shao et al. 2024)
     bnpo     w_it = 1, then the mean over tokens of the optimiser step                           (arXiv:2506.02355)
@@ -11,6 +11,7 @@
     cispo    - sg[min(rho_it, eps_high)] A_i log pi(y_it): the weight is clipped, not the gradient (arXiv:2506.13585, eq. 4)
     gspo     importance_sampling_level=sequence: rho_i = exp(mean_t log ratio), with loss_type=grpo (arXiv:2507.18071)
 
+rho_it before k3_it makes the gradient that of the KL (arXiv:2512.02556, eq. 7); use_bias_correction_kl=false leaves it out.
 bnpo and dapo differ elsewhere in how accumulation is averaged; here weights are summed over the whole step, so they are one.
 """
 
@@ -40,6 +41,8 @@ class GRPOConfig:
     """How tokens are weighed; see the head of the page."""
     beta: Annotated[float, Ge(0)] = 0.0
     """Price of the KL to the reference, in the loss (k3); 0 needs no reference."""
+    use_bias_correction_kl: bool = True
+    """The KL term is multiplied with the ratio, so that its gradient is that of the KL; false is the original GRPO."""
     epsilon: Annotated[float, Gt(0)] = 0.2
     """How far the ratio may fall below 1 before the gradient is cut."""
     epsilon_high: Annotated[float, Gt(0)] | None = None
@@ -115,9 +118,7 @@ class GRPO(Algorithm):
         o, a, logp = self.options, batch["advantage"][:, None], outputs.logp
         assert logp is not None
         old = policy.old_logp(outputs, batch)
-        log_ratio = logp - old
-        if o.importance_sampling_level == "sequence":
-            log_ratio = surrogate.sequence_log_ratio(log_ratio, batch.mask)
+        log_ratio = self._log_ratio(logp, old, batch)
         if o.loss_type == "cispo":
             term = surrogate.clipped_weight(log_ratio, logp, a, self.high)
         else:
@@ -126,17 +127,21 @@ class GRPO(Algorithm):
             term = term * surrogate.truncated_weight(old, batch["sampler"], o.importance_sampling_cap)
         terms = {"policy": term}
         if o.beta:
-            terms["kl"] = o.beta * kl.estimate(logp, batch["ref"], "k3")
+            estimate = kl.estimate(logp, batch["ref"], "k3")
+            terms["kl"] = o.beta * (estimate * log_ratio.exp() if o.use_bias_correction_kl else estimate)
         if o.entropy_coef:
             assert outputs.entropy is not None
             terms["entropy"] = -o.entropy_coef * outputs.entropy
         return terms
 
     def metrics(self, outputs: Outputs, batch: Batch) -> dict[str, Moments]:
-        assert outputs.logp is not None
-        found = policy.ratio_metrics(outputs, batch, self.options.epsilon, self.high, batch["advantage"][:, None])
+        o, logp = self.options, outputs.logp
+        assert logp is not None
+        clipped = self._log_ratio(logp, policy.old_logp(outputs, batch), batch)
+        low, high = (1.0, self.high - 1) if o.loss_type == "cispo" else (o.epsilon, self.high)
+        found = policy.ratio_metrics(outputs, batch, low, high, batch["advantage"][:, None], clipped)
         if self.reference:
-            found["kl"] = Moments.of(kl.estimate(outputs.logp.detach(), batch["ref"], "k3"), batch.mask)
+            found["kl"] = Moments.of(kl.estimate(logp.detach(), batch["ref"], "k3"), batch.mask)
         return found
 
     def summarise(self, moments: Mapping[str, Moments]) -> dict[str, float]:
@@ -144,3 +149,9 @@ class GRPO(Algorithm):
 
     def describe(self, batch: Batch, total: masked.Total = masked.here) -> dict[str, float]:
         return {**policy.sampler_gap(batch, total), **policy.reward_metrics(batch, batch["advantage"], total)}
+
+    def _log_ratio(self, logp: Tensor, old: Tensor, batch: Batch) -> Tensor:
+        """The log ratio that is clipped: of each token, [R, T], or of each answer, [R, 1]."""
+        log_ratio = logp - old
+        whole = self.options.importance_sampling_level == "sequence"
+        return surrogate.sequence_log_ratio(log_ratio, batch.mask) if whole else log_ratio

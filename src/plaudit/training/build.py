@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from plaudit.core.batch import Batch
 from plaudit.data import collate, encode
 from plaudit.data.options import ReadConfig
 from plaudit.engines.base import Engine
-from plaudit.engines.torch_engine import TorchEngine, end_token_ids
+from plaudit.engines.opening import engine_for
+from plaudit.engines.torch_engine import TorchEngine
 from plaudit.models.base import AdapterConfig
 from plaudit.models.network import Network
 from plaudit.models.scorer import Scorer, reward_digest
@@ -31,6 +33,7 @@ from plaudit.training.learner import Learner
 from plaudit.training.loop import Best, Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress
+from plaudit.training.regularise import RegularisationConfig
 from plaudit.training.rows import Encoder, Preparation, Prepared
 from plaudit.training.sources import Rollouts, Rows, Source
 
@@ -53,14 +56,42 @@ FILES: dict[str, Offline] = {
     "steps": Offline(encode.encode_stepwise, encode.steps_rows, collate.collate_steps),
 }
 """What an algorithm eats -> how its files are read."""
+RATE, LORA_RATE = "learning_rate", "lora_learning_rate"
+"""In an algorithm's defaults: the peak learning rate of full fine-tuning, and that of LoRA."""
 
 
 def algorithm_class(name: str) -> type[Algorithm]:
-    """The algorithm by its registered name, `module:Class` or `path/to/file.py:Class`. UserError where there is none."""
+    """The algorithm by its registered name, `module:Class` or `path/to/file.py:Class`.
+
+    UserError: there is none of that name, or what is there does not keep the contract of `Algorithm`.
+    """
     found = find("algorithms", name)
-    if not (isinstance(found, type) and issubclass(found, Algorithm)) or not hasattr(found, "Config"):
-        raise UserError(f"{name} is no algorithm: it must be a subclass of plaudit.algorithms.base.Algorithm with a Config")
+    if not (isinstance(found, type) and issubclass(found, Algorithm)):
+        raise UserError(f"{name} is no algorithm: it must be a subclass of plaudit.algorithms.base.Algorithm")
+    if flaw := _flaw(found):
+        raise UserError(f"{name} is not a whole algorithm: {flaw}")
     return found
+
+
+def purpose(kind: type[Algorithm]) -> str:
+    """What the algorithm does, in one line: the first of its docstring, or of its file's."""
+    text = kind.__doc__ or sys.modules[kind.__module__].__doc__ or ""
+    return text.strip().partition("\n")[0]
+
+
+def _flaw(kind: type[Algorithm]) -> str:
+    """What its class lacks to be trained, in words; empty where it lacks nothing."""
+    section = getattr(kind, "Config", None)
+    if not (isinstance(section, type) and is_dataclass(section)):
+        return "it has no Config; give it a @config class with its options (plaudit.config.config)"
+    rates = getattr(section, "defaults", {})
+    if missing := [rate for rate in (RATE, LORA_RATE) if rate not in rates]:
+        return f"{section.__name__}.defaults lacks {' and '.join(missing)}, where a run without learning_rate looks"
+    if kind.eats != "prompts" and kind.eats not in FILES:
+        return f"it eats {kind.eats!r}; an algorithm eats {', '.join(FILES)} or prompts"
+    if not kind.networks:
+        return 'its networks are empty; name what is trained and what it gives, such as {"policy": frozenset({"logp"})}'
+    return ""
 
 
 @dataclass(frozen=True)
@@ -88,8 +119,6 @@ class Builder:
         own = self.options[self.kind.Config]
         if self.kind.eats == "prompts":
             return self._online(own)
-        if self.kind.eats not in FILES:
-            raise UserError(f"{self.kind.__name__} eats {self.kind.eats!r}; an algorithm eats prompts, {', '.join(FILES)}")
         algorithm = self.kind(own)
         return algorithm, self._networks(algorithm, None, None), self._offline(algorithm)
 
@@ -160,14 +189,19 @@ class Builder:
 
     def _engine(self) -> Engine:
         assembly, model = self.assembly, self.assembly.base.model
-        return TorchEngine(
-            model.config,
+        engine = engine_for(
+            model,
             assembly.tokenizer,
             dtype=torch.bfloat16 if assembly.precision.bf16 else model.dtype,
             slots=self.options[RolloutConfig].rollout_slots,
             device=assembly.precision.device,
-            eos_token_ids=end_token_ids(model),
         )
+        if assembly.lora and not assembly.adapter.mergeable and not isinstance(engine, TorchEngine):
+            raise UserError(
+                f"answers of a {model.config.model_type} model are written by transformers' own generate, which cannot use "
+                f"peft_type {assembly.adapter.peft_type}; use lora or ia3"
+            )
+        return engine
 
     def _networks(self, algorithm: Algorithm, judge: Network | None, folder: Path | None) -> dict[str, Network]:
         """A network for each role; one that gives values starts from the reward model where there is one."""
@@ -222,7 +256,12 @@ def build(name: str, options: Resolved, folder: RunFolder, progress: Progress) -
         micro_batch=training.per_device_train_batch_size,
         reference=assembly.reference() if algorithm.reference else None,
         seed=training.seed,
+        regularisation=options[RegularisationConfig] if kind.dropout else RegularisationConfig(),
     )
+    learner.regularisation.check(options[AdapterConfig].lora_dropout)
+    if learner.regularisation.moves_embeddings:  # each row has noise of its own, so no two begin alike
+        for network in networks.values():
+            network.sharing = False
     if isinstance(source, Rollouts):
         source.max_steps = steps
     return Loop(learner, source, folder, training, Best(*kind.best), steps, assembly.precision.bf16, progress, kind.shown)

@@ -69,7 +69,7 @@ def distance(
     loaded: Loaded,
     items: Sequence[Any],
     *,
-    rows: int = 200,
+    rows: int = 100,
     seed: int = 0,
     told: Callable[[int, int], None] = lambda done, total: None,
 ) -> Distance | None:

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from plaudit import __version__
-from plaudit.cli import chat, config, demo, doctor, evaluate, generate, runs, train
+from plaudit.cli import chat, config, data, demo, doctor, evaluate, find_lr, generate, merge, runs, train
+from plaudit.cli.show import NamingAlgorithms
 from plaudit.schema import UserError
 
 # What the machine says when a path the user chose cannot be used; any other OSError is ours.
@@ -37,9 +39,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, train, generate, evaluate, chat, runs, config, doctor):
+for verb in (demo, train, find_lr, generate, evaluate, chat, merge, runs, config, doctor):
     name = verb.__name__.rpartition(".")[2]
-    app.command(name, no_args_is_help=name in ("train", "generate", "evaluate", "chat", "config"))(getattr(verb, name))
+    kind = NamingAlgorithms if name in ("train", "find_lr", "config") else TyperCommand
+    asks = name in ("train", "find_lr", "generate", "evaluate", "chat", "merge", "config")
+    app.command(name.replace("_", "-"), cls=kind, no_args_is_help=asks)(getattr(verb, name))
+app.add_typer(data.app, name="data")
 
 
 def _version(wanted: bool) -> None:

@@ -150,6 +150,20 @@ def pairs(count=4, seed=0, dtype=F64, weights=True):
     return from_rows(ids, mask, group=group, place=place, key=[2000 + r for r in range(2 * count)], sides=sides, dtype=dtype)
 
 
+def rankings(sizes=(2, 3, 2, 4), seed=0, dtype=F64, margins=True):
+    """A reward-model batch of rankings of these sizes, weighted; pairs may have margins and soft labels."""
+    where = [(group, place) for group, size in enumerate(sizes) for place in range(size)]
+    ids, mask = rows(len(where), seed)
+    pair = [float(margins and sizes[group] == 2) for group, _ in where]
+    sides = {
+        "margin": [0.2 * p for p in pair],
+        "probability": [1.0 - 0.2 * p for p in pair],
+        "weight": [0.5 + group for group, _ in where],
+    }
+    group, place = zip(*where, strict=True)
+    return from_rows(ids, mask, group=group, place=place, key=[2000 + r for r in range(len(ids))], sides=sides, dtype=dtype)
+
+
 def rollouts(count=7, seed=0, dtype=F64):
     """Answers with rewards, before annotation: two siblings a prompt, three for the last where the count is odd."""
     ids, mask = rows(count, seed)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from plaudit.algorithms import pairs
 from plaudit.algorithms.best_of_n import BestOfN, BestOfNConfig
 from plaudit.algorithms.dpo import DPO, DPOConfig
 from plaudit.algorithms.kto import KTO, KTOConfig

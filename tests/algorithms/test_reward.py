@@ -90,7 +90,9 @@ def ranked(*sizes, **sides):
     where = [(group, place) for group, size in enumerate(sizes) for place in range(size)]
     usual = {"margin": [0.0] * len(where), "probability": [1.0] * len(where)}
     group, place = zip(*where, strict=True)
-    return from_rows([[5, 6]] * len(where), [[0, 1]] * len(where), group=group, place=place, sides={**usual, **sides}, dtype=F64)
+    return from_rows(
+        [[5, 6]] * len(where), [[0, 1]] * len(where), group=group, place=place, sides={**usual, **sides}, dtype=F64
+    )
 
 
 def scores(*values):

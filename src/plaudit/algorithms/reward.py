@@ -61,7 +61,7 @@ class RewardModel(Algorithm):
             "bradley_terry": torch.where(split & ~last, own / pairs.clamp(min=1), 0.0),
             "plackett_luce": torch.where(split, 0.0, own),
         }
-        return batch.with_(weight={**weight, "centre": best}, denominator={name: best for name in weight})
+        return batch.with_(weight={**weight, "centre": best}, denominator=dict.fromkeys(weight, best))
 
     def _split(self, batch: Batch, size: Tensor) -> Tensor:
         """[R] bool: whether a row's ranking is taken as pairs."""
@@ -82,9 +82,7 @@ class RewardModel(Algorithm):
         each = preference.pair_loss(score[better] - score[worse] - batch["margin"][better], batch["probability"][better])
         terms = {"bradley_terry": torch.zeros_like(score).index_add(0, better, each)}
         long = bool(batch.weight["plackett_luce"].any())
-        terms["plackett_luce"] = (
-            preference.plackett_luce(score, batch.group, batch.place) if long else torch.zeros_like(score)
-        )
+        terms["plackett_luce"] = preference.plackett_luce(score, batch.group, batch.place) if long else torch.zeros_like(score)
         if self.options.center_rewards_coefficient:
             mean = advantage.group_mean(score, batch.group)
             terms["centre"] = self.options.center_rewards_coefficient * (2 * mean) ** 2

@@ -38,7 +38,7 @@ def evaluate(
     from plaudit.schema import Sampling
 
     resolved = load([Sampling, RewardConfig], None, words or [])
-    judge = scorer_of(resolved[RewardConfig])
+    judges = scorers_of(resolved[RewardConfig])
     asked = read_prompts(prompts)
     result: dict[str, Any] = {"prompts": len(asked), "samples": n}
     tables: list[Table] = []
@@ -46,7 +46,7 @@ def evaluate(
         if name is None:
             continue
         engine = open_engine(name)
-        rewards = rewards_of(resolved[RewardConfig], judge, engine.tokenizer)
+        rewards = rewards_of(resolved[RewardConfig], judges, engine.tokenizer)
         with progress(f"answers of {name}") as told:
             answers = engine.generate(asked, n, resolved[Sampling], told)
         found, table = figures(asked, answers, rewards)
@@ -60,26 +60,28 @@ def evaluate(
         _side_by_side(result)
 
 
-def scorer_of(options: RewardConfig) -> Judge | None:
-    """The reward model that `options` name, loaded, with its tokenizer; None where they name none."""
-    if options.reward_model_path is None:
-        return None
+def scorers_of(options: RewardConfig) -> list[Judge]:
+    """The reward models that `options` name, loaded, each with its tokenizer; adapters of one base share it."""
     import torch
 
     from plaudit.models.machine import device
-    from plaudit.models.scorer import Scorer, load_reward
+    from plaudit.models.scorer import Scorer, load_rewards
 
-    network = load_reward(Path(options.reward_model_path), dtype=torch.float32, device=device())
-    return Scorer(network), network.base.tokenizer
+    networks = load_rewards([Path(path) for path in options.reward_models], dtype=torch.float32, device=device())
+    return [(Scorer(network), network.base.tokenizer) for network in networks]
 
 
-def rewards_of(options: RewardConfig, judge: Judge | None, policy_tokenizer: Any) -> RewardMix | None:
+def rewards_of(options: RewardConfig, judges: Sequence[Judge], policy_tokenizer: Any) -> RewardMix | None:
     """What scores the answers of one model; None where `options` name no reward."""
+    from plaudit.rewards.ensemble import member_name, together
     from plaudit.rewards.mix import mix
     from plaudit.rewards.model import ModelReward
 
-    models = [ModelReward(judge[0], judge[1], policy_tokenizer=policy_tokenizer)] if judge else []
-    return mix(options, models) if models or options.reward_funcs else None
+    members = [
+        ModelReward(scorer, tokenizer, member_name(number, len(judges)), policy_tokenizer=policy_tokenizer)
+        for number, (scorer, tokenizer) in enumerate(judges, 1)
+    ]
+    return mix(options, together(options, members)) if members or options.reward_funcs else None
 
 
 def figures(asked: Sequence[Prompt], answers: Sequence[Completion], rewards: RewardMix | None) -> tuple[dict[str, Any], Table]:

@@ -11,7 +11,7 @@ import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from plaudit.schema import Demonstration, Label, Message, Prompt, Ranking, UserError
 
@@ -57,6 +57,22 @@ def split_by_prompt(items: Sequence[Item], *, fractions: Sequence[float] = (0.8,
     for item, key in zip(items, keys, strict=True):
         splits[home[key]].append(item)
     return Splits(*splits)
+
+
+def half(items: Sequence[Item], which: Literal["a", "b"]) -> list[Item]:
+    """The items whose prompt falls into one of two halves, by its text alone: other seeds and more data change nothing.
+
+    UserError where none does.
+    """
+    chosen = [item for item in items if _side(prompt_key(item)) == which]
+    if not chosen:
+        raise UserError(f"no prompt of the {len(items)} rows falls into data_half {which}; give more, or data_half=none.")
+    return chosen
+
+
+def _side(key: str) -> str:
+    """a or b, by another hash than the one that splits, so that the halves of every split are halves."""
+    return "ab"[hashlib.sha256(f"half\x00{key}".encode()).digest()[0] & 1]
 
 
 def prompt_key(item: Prompt | Demonstration | Ranking | Label) -> str:

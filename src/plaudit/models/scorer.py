@@ -127,6 +127,19 @@ def load_reward(folder: Path, *, dtype: torch.dtype, device: torch.device, **set
     return Network("reward", base, head=_head(folder, info, base), **settings)
 
 
+def load_rewards(folders: Sequence[Path], *, dtype: torch.dtype, device: torch.device) -> list[Network]:
+    """Several reward models; adapters that were trained on one base share it in memory."""
+    found: list[Network] = []
+    for folder in folders:
+        info = reward_info(folder)
+        shared = [n.base for n in found if info.adapter and n.adapter is not None and n.base.digest == info.base_digest]
+        if shared:
+            found.append(put_reward(folder, shared[0], f"reward_{len(found) + 1}"))
+        else:
+            found.append(load_reward(folder, dtype=dtype, device=device))
+    return found
+
+
 def _head(folder: Path, info: RewardInfo, base: Base) -> torch.nn.Linear:
     """The saved head, rescaled so that scores on the training answers have mean 0 and deviation 1."""
     head = scalar_head(base.width)

@@ -31,9 +31,14 @@ class Context:
     """Extra columns of the table of samples, from `log_extra(column, values)`: one value for each row."""
     metrics: dict[str, list[float]] = field(default_factory=dict)
     """Values from `log_metric(name, value)`, in the order logged."""
+    parts: dict[str, Scores] = field(default_factory=dict)
+    """What a reward is made of (the members of an ensemble, aspects): shown beside the rewards, never counted again."""
 
     def log_extra(self, column: str, values: Sequence[Any]) -> None:
         self.columns[column] = list(values)
+
+    def log_part(self, name: str, values: Scores) -> None:
+        self.parts[name] = list(values)
 
     def log_metric(self, name: str, value: float) -> None:
         self.metrics.setdefault(name, []).append(float(value))

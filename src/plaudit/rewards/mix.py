@@ -30,8 +30,12 @@ class RewardConfig:
     """Weights by name (those not named count 1), or a list in order: the reward model first where there is one."""
     reward_kwargs: dict[str, dict[str, Any]] | None = None
     """Options of reward functions by name, such as {length_penalty: {upper: 120}}."""
-    reward_model_path: str | None = None
-    """A trained reward model; none where functions alone reward."""
+    reward_model_path: str | tuple[str, ...] | None = None
+    """A trained reward model, or a list of them, an ensemble; none where functions alone reward."""
+    reward_ensemble: Literal["mean", "worst", "lower_confidence_bound"] = "mean"
+    """The reward of an ensemble: the mean of its members, the lowest, or the mean less so many deviations."""
+    reward_ensemble_coefficient: Annotated[float, Ge(0)] = 1.0
+    """lower_confidence_bound: deviations of the members that are taken off their mean."""
     missing_eos_penalty: Annotated[float, Ge(0)] | None = None
     """Subtracted from the reward of an answer that ran into the length limit."""
     missing_eos_score: float | None = None
@@ -46,6 +50,17 @@ class RewardConfig:
             raise ValueError("missing_eos_penalty subtracts and missing_eos_score replaces: set one of them, not both")
         if self.reward_clip_range is not None and not self.reward_clip_range[0] < self.reward_clip_range[1]:
             raise ValueError(f"reward_clip_range must rise, not {list(self.reward_clip_range)}")
+        paths = self.reward_models
+        if doubled := [path for path in paths if paths.count(path) > 1]:
+            raise ValueError(f"reward_model_path names {doubled[0]} twice; an ensemble needs different reward models")
+        if self.reward_ensemble != "mean" and len(paths) < 2:
+            raise ValueError(f"reward_ensemble {self.reward_ensemble} needs a list of two or more in reward_model_path")
+
+    @property
+    def reward_models(self) -> tuple[str, ...]:
+        """The folders of all reward models, in order."""
+        path = self.reward_model_path
+        return () if path is None else (path,) if isinstance(path, str) else tuple(path)
 
 
 Gather = Callable[[list[float]], list[float]]
@@ -82,18 +97,20 @@ class RewardMix:
     ) -> list[Scored]:
         """One `Scored` for each completion, in order; `prompts[i]` is the prompt of `completions[i]`.
 
-        `parts` holds each reward as its function gave it, unweighted. `context` carries the state of the run in, and logged
-        columns and metrics out. `gather` joins the values of all ranks where a statistic needs them. UserError: a reward
+        `parts` holds each reward as its function gave it, unweighted, and what a reward is made of. `context` carries the
+        state of the run in, and logged columns and metrics out. `gather` joins the values of all ranks where a statistic needs them. UserError: a reward
         function failed or returned something that is not a number.
         """
         for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             if prompt.id != completion.prompt_id:
                 raise ValueError(f"row {row}: prompt {prompt.id} is not that of the completion, {completion.prompt_id}")
-        parts = self._parts(prompts, completions, context or Context())
+        context = context or Context()
+        parts = self._parts(prompts, completions, context)
+        shown = {**parts, **context.parts}
         totals = [self._total([values[row] for values in parts.values()]) for row in range(len(completions))]
         totals = self._clipped(self._normalised(totals, gather))
         return [
-            self._ended(completion, total, {name: values[row] for name, values in parts.items()})
+            self._ended(completion, total, {name: values[row] for name, values in shown.items()})
             for row, (completion, total) in enumerate(zip(completions, totals, strict=True))
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,17 @@ class Assembly:
         """The base as it is."""
         return Network("reference", self.base, **self.settings)
 
-    def reward(self, folder: Path) -> Network:
-        """A trained reward model: on the shared base where it was trained on it, else with a base of its own beside it."""
+    def reward(self, folder: Path, others: Sequence[Network] = ()) -> Network:
+        """A trained reward model: on the shared base where it was trained on it, else with a base of its own beside it.
+
+        `others` are the ensemble's members so far: adapters that were trained on the same base share it with them.
+        """
         info = reward_info(folder)
-        if self.lora and info.adapter and info.base_digest == self.base.digest:
-            return put_reward(folder, self.base, "reward", **self.settings)
+        name = f"reward_{len(others) + 1}" if others else "reward"
+        bases = [*([self.base] if self.lora else []), *(other.base for other in others if other.adapter is not None)]
+        for base in bases:
+            if info.adapter and info.base_digest == base.digest:
+                return put_reward(folder, base, name, **self.settings)
         own = torch.bfloat16 if self.precision.bf16 else torch.float32
         return load_reward(folder, dtype=own, device=self.precision.device, **self.settings)
 

@@ -16,13 +16,15 @@ from plaudit.core.batch import Batch
 from plaudit.data import collate, encode, readers
 from plaudit.data.check import check
 from plaudit.data.encode import EncodeReport
-from plaudit.data.split import split_by_prompt
+from plaudit.data.split import half, split_by_prompt
 from plaudit.engines.base import Engine
 from plaudit.engines.torch_engine import TorchEngine, end_token_ids
 from plaudit.models.base import AdapterConfig
 from plaudit.models.network import Network
 from plaudit.models.scorer import Scorer, reward_digest
 from plaudit.registry import find
+from plaudit.rewards.base import Reward
+from plaudit.rewards.ensemble import member_name, together
 from plaudit.rewards.mix import RewardConfig, mix
 from plaudit.rewards.model import ModelReward
 from plaudit.schema import UserError
@@ -123,14 +125,7 @@ class Builder:
             return kept, report
 
         prompts, held_out = self._rows(readers.read_prompts, fit)
-        path = Path(reward.reward_model_path) if reward.reward_model_path else None
-        judge = assembly.reward(path) if path else None
-        if path is not None:
-            self.folder.inputs(reward_model_path=reward_digest(path))
-        models = []
-        if judge is not None:
-            scorer = Scorer(judge, self.training.per_device_eval_batch_size)
-            models.append(ModelReward(scorer, judge.base.tokenizer, policy_tokenizer=assembly.tokenizer))
+        judges, models = self._judges(reward)
         source = Rollouts(
             prompts, held_out, self.feed(len(prompts)), self._engine(), mix(reward, models), rollout, self.training.seed
         )
@@ -141,7 +136,22 @@ class Builder:
                 f"num_mini_batches={algorithm.mini_batches} is more than the {answers} answers of a step; lower it, or raise "
                 "per_device_train_batch_size, gradient_accumulation_steps or num_generations"
             )
+        judge, path = (judges[0], Path(reward.reward_models[0])) if judges else (None, None)
         return algorithm, self._networks(algorithm, judge, path), source
+
+    def _judges(self, options: RewardConfig) -> tuple[list[Network], list[Reward]]:
+        """The reward models, and what the mix takes of them: one, or their ensemble."""
+        judges: list[Network] = []
+        members: list[Reward] = []
+        paths = [Path(path) for path in options.reward_models]
+        for number, path in enumerate(paths, 1):
+            judge = self.assembly.reward(path, judges)
+            judges.append(judge)
+            scorer, name = Scorer(judge, self.training.per_device_eval_batch_size), member_name(number, len(paths))
+            members.append(ModelReward(scorer, judge.base.tokenizer, name, policy_tokenizer=self.assembly.tokenizer))
+        if paths:
+            self.folder.inputs(reward_model_path=" ".join(reward_digest(path) for path in paths))
+        return judges, together(options, members)
 
     def _engine(self) -> Engine:
         assembly, model = self.assembly, self.assembly.base.model
@@ -179,6 +189,9 @@ class Builder:
                 items, fractions=(1 - data.eval_fraction, data.eval_fraction, 0.0), seed=self.training.seed
             )
             items, held_out = splits.train, splits.validation
+        if data.data_half != "none":
+            whole, items = len(items), half(items, data.data_half)
+            self._tell([f"data_half {data.data_half}: {len(items):,} of {whole:,} rows are trained on"])
         if self.training.early_stopping_patience and not (held_out and self.training.eval_steps):
             raise UserError("early_stopping_patience needs held-out rows (eval_file, or eval_fraction above 0) and eval_steps")
         self._tell(check({"train": items, "validation": held_out}).lines())

@@ -16,7 +16,7 @@ from plaudit.cli import main as cli
 from plaudit.config import load
 from plaudit.schema import Sampling, UserError
 
-VERBS = ("demo", "train", "generate", "evaluate", "chat", "runs", "config", "doctor")
+VERBS = ("demo", "train", "generate", "evaluate", "classify", "chat", "runs", "config", "doctor")
 
 
 def run(capsys, *words):

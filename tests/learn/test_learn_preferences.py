@@ -53,6 +53,8 @@ def accuracy(learner, algorithm, tokenizer, rankings):
     network, wants = next((learner.networks[role], wants) for role, wants in algorithm.networks.items())
     outputs = network(batch, wants)
     score = outputs.score
+    if outputs.classes is not None:
+        score = outputs.classes[:, 1] - outputs.classes[:, 0]
     if score is None:
         score = (outputs.logp * batch.mask).sum(-1)
         if learner.reference is not None:
@@ -65,8 +67,9 @@ def held_out_accuracy(kind, seed, turned=False, steps=60):
     """Accuracy on 400 pairs of answers that were never trained on."""
     tokenizer, algorithm = tokenizer_of(LETTERS), find("algorithms", kind)
     made = (flipped(algorithm) if turned else algorithm)(algorithm.Config())
-    learner = learner_of(made, networks_of(algorithm, tokenizer, seed), 3e-3, steps, tokenizer=tokenizer, seed=seed)
     seen = pairs(2000, seed)
+    made.study(single(seen) if algorithm.eats == "labels" else seen, [])
+    learner = learner_of(made, networks_of(made, tokenizer, seed), 3e-3, steps, tokenizer=tokenizer, seed=seed)
     unseen = pairs(400, seed + 1000, frozenset(answer for pair in seen for answer in pair.answers))
     rows, collate = batches(algorithm, tokenizer, seen)
     assert accuracy(learner, algorithm, tokenizer, unseen) < 0.65

@@ -12,12 +12,10 @@ from plaudit.cli.show import AsJson, Words, emit, figure, progress
 from plaudit.schema import Completion, Prompt
 
 if TYPE_CHECKING:
-    from plaudit.models.scorer import Scorer
+    from plaudit.models.network import Network
     from plaudit.rewards.mix import RewardConfig, RewardMix
     from plaudit.stats import Interval
 
-Judge = tuple["Scorer", Any]
-"""A loaded reward model and its tokenizer."""
 Table = list[list[float | None]]
 """Rewards as [prompts][samples]; None where no reward applied."""
 
@@ -38,7 +36,7 @@ def evaluate(
     from plaudit.schema import Sampling
 
     resolved = load([Sampling, RewardConfig], None, words or [])
-    judges = scorers_of(resolved[RewardConfig])
+    judges = judges_of(resolved[RewardConfig])
     asked = read_prompts(prompts)
     result: dict[str, Any] = {"prompts": len(asked), "samples": n}
     tables: list[Table] = []
@@ -60,26 +58,25 @@ def evaluate(
         _side_by_side(result)
 
 
-def scorers_of(options: RewardConfig) -> list[Judge]:
-    """The reward models that `options` name, loaded, each with its tokenizer; adapters of one base share it."""
+def judges_of(options: RewardConfig) -> list[Network]:
+    """The reward models that `options` name, loaded; adapters of one base share it."""
     import torch
 
     from plaudit.models.machine import device
-    from plaudit.models.scorer import Scorer, load_rewards
+    from plaudit.models.scorer import load_rewards
 
-    networks = load_rewards([Path(path) for path in options.reward_models], dtype=torch.float32, device=device())
-    return [(Scorer(network), network.base.tokenizer) for network in networks]
+    return load_rewards([Path(path) for path in options.reward_models], dtype=torch.float32, device=device())
 
 
-def rewards_of(options: RewardConfig, judges: Sequence[Judge], policy_tokenizer: Any) -> RewardMix | None:
+def rewards_of(options: RewardConfig, judges: Sequence[Network], policy_tokenizer: Any) -> RewardMix | None:
     """What scores the answers of one model; None where `options` name no reward."""
+    from plaudit.rewards.aspects import reward_of
     from plaudit.rewards.ensemble import member_name, together
     from plaudit.rewards.mix import mix
-    from plaudit.rewards.model import ModelReward
 
     members = [
-        ModelReward(scorer, tokenizer, member_name(number, len(judges)), policy_tokenizer=policy_tokenizer)
-        for number, (scorer, tokenizer) in enumerate(judges, 1)
+        reward_of(judge, member_name(n, len(judges)), options.aspect_weights, batch_size=16, policy_tokenizer=policy_tokenizer)
+        for n, judge in enumerate(judges, 1)
     ]
     return mix(options, together(options, members)) if members or options.reward_funcs else None
 

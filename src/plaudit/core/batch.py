@@ -128,17 +128,38 @@ class Batch:
         )
 
 
+def joined(first: Batch, second: Batch) -> Batch:
+    """The rows of both, one after the other, before `prepare`; groups stay apart, and what one of them lacks is 0 there."""
+    width = max(first.ids.shape[1], second.ids.shape[1])
+    a, b = first.pad_to(width), second.pad_to(width)
+
+    def both(some: Mapping[str, Tensor], more: Mapping[str, Tensor], size: tuple[int, ...]) -> dict[str, Tensor]:
+        names = dict.fromkeys([*some, *more])
+        empty = [a.mask.new_zeros(len(part), *size) for part in (a, b)]
+        return {name: torch.cat([some.get(name, empty[0]), more.get(name, empty[1])]) for name in names}
+
+    apart = int(a.group.max()) + 1 if len(a) else 0
+    return Batch(
+        *(torch.cat([getattr(part, name) for part in (a, b)]) for name in ("ids", "mask", "length")),
+        torch.cat([a.group, b.group + apart]),
+        *(torch.cat([getattr(part, name) for part in (a, b)]) for name in ("place", "key")),
+        streams=both(a.streams, b.streams, (width,)),
+        sides=both(a.sides, b.sides, ()),
+    )
+
+
 @dataclass(frozen=True)
 class Outputs:
     """What a forward pass says of the rows of a batch; only what was asked for is there.
 
-    logp, entropy, value: [R, T], 0 where the mask is 0. score: [R], read at the row's last token.
+    logp, entropy, value: [R, T], 0 where the mask is 0. score: [R], classes: [R, C], read at the row's last token.
     """
 
     logp: Tensor | None = None
     entropy: Tensor | None = None
     value: Tensor | None = None
     score: Tensor | None = None
+    classes: Tensor | None = None
 
 
 def from_rows(

@@ -6,6 +6,7 @@
 | `train sft`     | prompt-completion   | `prompt`, `completion`                                              |
 | `train reward`  | preference          | `prompt`, `chosen`, `rejected`; or `chosen`, `rejected` (implicit)  |
 | `train kto`     | unpaired preference | `prompt`, `completion`, `label`                                     |
+| `train classify`| classes             | `text`, `label`; or `prompt`, `completion`, `label`                 |
 | `train ppo`     | prompt-only         | `prompt` (of any file that has one)                                 |
 
 A column or key that is null counts as not there, since Arrow invents nulls. Other columns are kept in `Prompt.meta`.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +27,7 @@ Item = TypeVar("Item")
 
 DEMONSTRATIONS = (("prompt", "completion"), ("messages",), ("text",))
 RANKINGS = (("prompt", "chosen", "rejected"), ("chosen", "rejected"))
-LABELS = (("prompt", "completion", "label"),)
+LABELS = (("prompt", "completion", "label"), ("text", "label"))
 PROMPTS = (("prompt",),)
 
 
@@ -39,9 +41,14 @@ def read_rankings(path: str | Path) -> list[Ranking]:
     return _read(path, RANKINGS, "A reward model", columns.ranking)
 
 
-def read_labels(path: str | Path) -> list[Label]:
-    """Single answers with a thumb: `prompt`, `completion`, `label`. UserError as above."""
-    return _read(path, LABELS, "Learning from labels", columns.label)
+def read_labels(path: str | Path, classes: Sequence[str] = ()) -> list[Label]:
+    """Single answers or texts with a thumb, a number or a class. UserError as above."""
+    return _read(path, LABELS, "Learning from labels", partial(columns.label, classes=classes))
+
+
+def class_names(path: str | Path) -> tuple[str, ...]:
+    """The different labels that are names, sorted; () where labels are numbers."""
+    return tuple(sorted({row["label"] for row in read_jsonl(path) if isinstance(row.get("label"), str)}))
 
 
 def read_prompts(path: str | Path) -> list[Prompt]:

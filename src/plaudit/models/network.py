@@ -23,7 +23,7 @@ class Network:
     base     holds the weights; several networks may share one
     adapter  name of its LoRA adapter; None with `whole=False` is the frozen base (a reference)
     whole    every weight of the base is trained (full fine-tuning: this network then owns its base alone)
-    head     scalar head of a reward model or critic
+    head     scalar head of a reward model or critic, or that of a classifier
     """
 
     def __init__(
@@ -39,6 +39,8 @@ class Network:
         checkpointing: bool = False,
         chunk: int = 512,
     ) -> None:
+        self.aspects: tuple[str, ...] = ()
+        """Of a reward model of several aspects, what each output of its head is called."""
         self.role, self.base, self.adapter, self.whole, self.head = role, base, adapter, whole, head
         self.autocast, self.packing, self.checkpointing, self.chunk = autocast, packing, checkpointing, chunk
         if whole:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from plaudit.core.batch import from_rows
 from plaudit.models.base import AdapterConfig, Base
 from plaudit.models.folder import save_tokenizer, write_folder, write_model
-from plaudit.models.heads import rescaled, scalar_head
+from plaudit.models.heads import class_head, rescaled, rescaled_each, scalar_head
 from plaudit.models.load import load
 from plaudit.models.network import Network
 from plaudit.schema import UserError
@@ -37,13 +37,26 @@ class RewardInfo:
     mean: float
     deviation: float
     lora: dict[str, Any]
+    aspects: dict[str, list[float]] = field(default_factory=dict)
+    """Of a reward model of several aspects: their names in the order of the head -> mean and deviation of their scores."""
 
 
-def save_reward(folder: Path, network: Network, *, mean: float, deviation: float) -> None:
-    """Write a trained reward model; the folder appears whole or not at all. UserError where it cannot be written."""
+def save_reward(
+    folder: Path,
+    network: Network,
+    *,
+    mean: float = 0.0,
+    deviation: float = 1.0,
+    aspects: Mapping[str, tuple[float, float]] | None = None,
+) -> None:
+    """Write a trained reward model; the folder appears whole or not at all. UserError where it cannot be written.
+
+    `aspects`: name -> mean and deviation of its scores, for a head of several.
+    """
     base, adapter = network.base, network.adapter
     options = base.options if adapter is None else base.options_of(adapter)
-    info = RewardInfo(base.name, base.digest, adapter is not None, mean, deviation, asdict(options))
+    scales = {name: list(scale) for name, scale in (aspects or {}).items()}
+    info = RewardInfo(base.name, base.digest, adapter is not None, mean, deviation, asdict(options), scales)
     write_folder(folder, lambda place: _write_reward(place, network, info, options))
 
 
@@ -61,20 +74,21 @@ def _write_reward(folder: Path, network: Network, info: RewardInfo, options: Ada
         save_tokenizer(base.tokenizer, folder)
     else:
         write_model(base.model, base.tokenizer, folder)
-        _as_classifier(folder, head)
+        _as_classifier(folder, head, list(info.aspects) or ["score"])
     save_file({k: v.detach().contiguous() for k, v in head.state_dict().items()}, folder / "head.safetensors")
     (folder / ABOUT).write_text(json.dumps(asdict(info), indent=2) + "\n")
 
 
-def _as_classifier(folder: Path, head: torch.nn.Linear) -> None:
-    """Make a saved causal LM readable as a sequence classifier with one label."""
+def _as_classifier(folder: Path, head: torch.nn.Linear, names: list[str]) -> None:
+    """Make a saved causal LM readable as a sequence classifier with one label, or one for each aspect."""
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(folder / "model.safetensors")
     save_file({**tensors, "score.weight": head.weight.detach().float()}, folder / "model.safetensors", {"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
     config["architectures"] = [name.replace("ForCausalLM", "ForSequenceClassification") for name in config["architectures"]]
-    config |= {"num_labels": 1, "id2label": {"0": "score"}, "label2id": {"score": 0}}
+    labels = {str(number): name for number, name in enumerate(names)}
+    config |= {"num_labels": len(names), "id2label": labels, "label2id": {name: int(key) for key, name in labels.items()}}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
@@ -112,7 +126,9 @@ def put_reward(folder: Path, base: Base, name: str, *, seed: int = 0, **settings
     with torch.no_grad():
         for key, value in saved.items():
             mine[key.removeprefix("base_model.model.")].copy_(value)
-    return Network(name, base, adapter=name, head=_head(folder, info, base), **settings)
+    network = Network(name, base, adapter=name, head=_head(folder, info, base), **settings)
+    network.aspects = tuple(info.aspects)
+    return network
 
 
 def load_reward(folder: Path, *, dtype: torch.dtype, device: torch.device, **settings: Any) -> Network:
@@ -124,7 +140,9 @@ def load_reward(folder: Path, *, dtype: torch.dtype, device: torch.device, **set
         return put_reward(folder, base, "reward", **settings)
     loaded = load(folder, dtype=dtype)
     base = Base(loaded.model.to(device), loaded.tokenizer, loaded.digest, str(folder), AdapterConfig())
-    return Network("reward", base, head=_head(folder, info, base), **settings)
+    network = Network("reward", base, head=_head(folder, info, base), **settings)
+    network.aspects = tuple(info.aspects)
+    return network
 
 
 def load_rewards(folders: Sequence[Path], *, dtype: torch.dtype, device: torch.device) -> list[Network]:
@@ -142,6 +160,10 @@ def load_rewards(folders: Sequence[Path], *, dtype: torch.dtype, device: torch.d
 
 def _head(folder: Path, info: RewardInfo, base: Base) -> torch.nn.Linear:
     """The saved head, rescaled so that scores on the training answers have mean 0 and deviation 1."""
+    if info.aspects:
+        each = class_head(base.width, len(info.aspects))
+        each.load_state_dict(_tensors(folder, "head.safetensors", "head"))
+        return rescaled_each(each, [(mean, deviation) for mean, deviation in info.aspects.values()]).to(base.model.device)
     head = scalar_head(base.width)
     head.load_state_dict(_tensors(folder, "head.safetensors", "scalar head"))
     return rescaled(head, info.mean, info.deviation).to(base.model.device)
@@ -165,17 +187,23 @@ class Scorer:
     def __init__(self, network: Network, batch_size: int = 16) -> None:
         self.network, self.batch_size = network, batch_size
 
-    @torch.no_grad()
     def __call__(self, rows: Sequence[Sequence[int]]) -> list[float]:
-        scores = [0.0] * len(rows)
+        return self._asked(rows, "score")
+
+    def each(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+        """All outputs of the head for each row: of several aspects."""
+        return self._asked(rows, "classes")
+
+    @torch.no_grad()
+    def _asked(self, rows: Sequence[Sequence[int]], want: str) -> list[Any]:
+        scores: list[Any] = [0.0] * len(rows)
         order = sorted(range(len(rows)), key=lambda r: len(rows[r]))
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
             batch = from_rows([rows[r] for r in chosen], [[0] * len(rows[r]) for r in chosen]).to(
                 self.network.base.model.device
             )
-            outputs = self.network(batch, {"score"})
-            assert outputs.score is not None
-            for r, score in zip(chosen, outputs.score.tolist(), strict=True):
+            found = getattr(self.network(batch, {want}), want)
+            for r, score in zip(chosen, found.tolist(), strict=True):
                 scores[r] = score
         return scores

@@ -13,7 +13,7 @@ import torch
 from plaudit.algorithms.base import Algorithm
 from plaudit.config import Resolved
 from plaudit.core.batch import Batch
-from plaudit.data import collate, encode, readers
+from plaudit.data import aspects, collate, encode, readers
 from plaudit.data.check import check
 from plaudit.data.encode import EncodeReport
 from plaudit.data.split import half, split_by_prompt
@@ -21,12 +21,12 @@ from plaudit.engines.base import Engine
 from plaudit.engines.torch_engine import TorchEngine, end_token_ids
 from plaudit.models.base import AdapterConfig
 from plaudit.models.network import Network
-from plaudit.models.scorer import Scorer, reward_digest
+from plaudit.models.scorer import reward_digest
 from plaudit.registry import find
+from plaudit.rewards.aspects import reward_of, weights_of
 from plaudit.rewards.base import Reward
 from plaudit.rewards.ensemble import member_name, together
 from plaudit.rewards.mix import RewardConfig, mix
-from plaudit.rewards.model import ModelReward
 from plaudit.schema import UserError
 from plaudit.training.assemble import Assembly, ModelConfig
 from plaudit.training.feed import Feed
@@ -52,6 +52,7 @@ class Offline:
 FILES: dict[str, Offline] = {
     "demonstrations": Offline(readers.read_demonstrations, encode.encode_demonstrations, collate.collate_demonstrations),
     "rankings": Offline(readers.read_rankings, encode.encode_rankings, collate.collate_rankings),
+    "aspects": Offline(aspects.read_aspects, aspects.encode_aspects, aspects.collate_aspects),
     "labels": Offline(readers.read_labels, encode.encode_labels, collate.collate_labels),
 }
 """What an algorithm eats -> how its files are read."""
@@ -92,7 +93,8 @@ class Builder:
         if self.kind.eats not in FILES:
             raise UserError(f"{self.kind.__name__} eats {self.kind.eats!r}; an algorithm eats prompts, {', '.join(FILES)}")
         algorithm = self.kind(own)
-        return algorithm, self._networks(algorithm, None, None), self._offline(algorithm)
+        source = self._offline(algorithm)  # first, since a head may be as wide as there are classes
+        return algorithm, self._networks(algorithm, None, None), source
 
     def _offline(self, algorithm: Algorithm) -> Rows:
         kind = FILES[algorithm.eats]
@@ -101,7 +103,12 @@ class Builder:
         def encoded(items: Sequence[Any]) -> Any:
             return kind.encode(self.assembly.tokenizer, items, max_length=limit, truncation=rule)
 
-        rows, held_out = self._rows(kind.read, encoded)
+        read, classes = kind.read, ()
+        if algorithm.eats == "labels":
+            data = self.options[DataConfig]
+            classes = readers.class_names(data.train_file)
+            read = partial(readers.read_labels, classes=classes)
+        rows, held_out = self._rows(read, encoded, partial(algorithm.study, classes=classes))
         batched = partial(kind.collate, mismatched=True) if algorithm.mismatched else kind.collate
         feed = self.feed(len(rows))
         if algorithm.mismatched and feed.portion < 2:
@@ -126,10 +133,10 @@ class Builder:
 
         prompts, held_out = self._rows(readers.read_prompts, fit)
         judges, models = self._judges(reward)
-        source = Rollouts(
-            prompts, held_out, self.feed(len(prompts)), self._engine(), mix(reward, models), rollout, self.training.seed
-        )
         algorithm = self.kind(own, rollout.temperature)
+        feed, seed = self.feed(len(prompts)), self.training.seed
+        beside = self._beside(algorithm, feed.portion)
+        source = Rollouts(prompts, held_out, feed, self._engine(), mix(reward, models), rollout, seed, beside=beside)
         answers = source.feed.portion * rollout.num_generations
         if algorithm.mini_batches > answers:
             raise UserError(
@@ -139,6 +146,18 @@ class Builder:
         judge, path = (judges[0], Path(reward.reward_models[0])) if judges else (None, None)
         return algorithm, self._networks(algorithm, judge, path), source
 
+    def _beside(self, algorithm: Algorithm, prompts: int) -> Rows | None:
+        """Pre-training rows, of which a portion goes with every step, where the algorithm wants some."""
+        if algorithm.pretraining_file is None:
+            return None
+        items = readers.read_demonstrations(algorithm.pretraining_file)
+        self.folder.inputs(ptx_file=readers.dataset_digest(items))
+        limit, rule = self._max_length(), self.options[DataConfig].truncation
+        rows, report = encode.encode_demonstrations(self.assembly.tokenizer, items, max_length=limit, truncation=rule)
+        self._tell([f"ptx_file: {line}" for line in report.lines()])
+        feed = Feed(len(rows), algorithm.pretraining_rows or prompts, self.training.seed + 1)
+        return Rows(rows, [], collate.collate_demonstrations, feed, len(rows))
+
     def _judges(self, options: RewardConfig) -> tuple[list[Network], list[Reward]]:
         """The reward models, and what the mix takes of them: one, or their ensemble."""
         judges: list[Network] = []
@@ -147,8 +166,9 @@ class Builder:
         for number, path in enumerate(paths, 1):
             judge = self.assembly.reward(path, judges)
             judges.append(judge)
-            scorer, name = Scorer(judge, self.training.per_device_eval_batch_size), member_name(number, len(paths))
-            members.append(ModelReward(scorer, judge.base.tokenizer, name, policy_tokenizer=self.assembly.tokenizer))
+            name, size = member_name(number, len(paths)), self.training.per_device_eval_batch_size
+            tokenizer, weights = self.assembly.tokenizer, options.aspect_weights
+            members.append(reward_of(judge, name, weights, batch_size=size, policy_tokenizer=tokenizer))
         if paths:
             self.folder.inputs(reward_model_path=" ".join(reward_digest(path) for path in paths))
         return judges, together(options, members)
@@ -169,13 +189,22 @@ class Builder:
         found = {}
         for role, wants in algorithm.networks.items():
             if "value" in wants:
-                found[role] = self.assembly.critic(judge, folder, new_head=algorithm.critic_head == "zero")
+                new_head, weights = algorithm.critic_head == "zero", self._aspect_weights(judge)
+                found[role] = self.assembly.critic(judge, folder, new_head=new_head, weights=weights)
             else:
-                found[role] = self.assembly.trained(role, head="score" in wants)
+                classes = algorithm.width if "classes" in wants else 0
+                found[role] = self.assembly.trained(role, head="score" in wants, classes=classes)
         return found
 
+    def _aspect_weights(self, judge: Network | None) -> list[float]:
+        """What each aspect of the reward model weighs; none where it has no aspects."""
+        return list(weights_of(judge.aspects, self.options[RewardConfig].aspect_weights).values()) if judge is not None else []
+
     def _rows(
-        self, read: Callable[[str], list[Any]], encode: Callable[[Sequence[Any]], tuple[list[Any], EncodeReport]]
+        self,
+        read: Callable[[str], list[Any]],
+        encode: Callable[[Sequence[Any]], tuple[list[Any], EncodeReport]],
+        study: Callable[[list[Any], list[Any]], None] | None = None,
     ) -> tuple[list[Any], list[Any]]:
         """Training and held-out rows, split by prompt; what was found in them, and what was left out, is told and kept."""
         data = self.options[DataConfig]
@@ -195,6 +224,8 @@ class Builder:
         if self.training.early_stopping_patience and not (held_out and self.training.eval_steps):
             raise UserError("early_stopping_patience needs held-out rows (eval_file, or eval_fraction above 0) and eval_steps")
         self._tell(check({"train": items, "validation": held_out}).lines())
+        if study is not None:
+            study(items, held_out)
         return self._encoded(items, encode), self._encoded(held_out, encode) if held_out else []
 
     def _max_length(self) -> int:

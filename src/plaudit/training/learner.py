@@ -100,7 +100,7 @@ class Learner:
                 break
         self.steps += 1
         if not log.refused:
-            self.algorithm.after(described, len(batch))
+            self.algorithm.after(described, planning.answers(batch))
         return {
             **described,
             **self.algorithm.summarise(moments),
@@ -124,12 +124,13 @@ class Learner:
         sums = {name: float(self.total(part)) for name, part in batch.rows(torch.cat(mini)).sums().items()}
         moments: dict[str, Moments] = {}
         losses: dict[str, float] = {}
+        first = next(iter(self.networks))
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         for role, network in self.networks.items():
             for index in mini:
                 micro = batch.rows(index).normalised(sums)
-                if not _weighs(micro):
+                if not _weighs(micro) or (role != first and planning.pretraining(batch, index)):
                     continue
                 outputs = self._forward(network, role, micro, trunks[int(index[0])], draw)
                 terms = self.algorithm.loss(outputs, micro)
@@ -194,6 +195,8 @@ class Learner:
                 stream[index, : values.shape[1]] = values
 
         for index in micros if reads else ():
+            if planning.pretraining(batch, index):
+                continue
             rows, trunk = batch.rows(index), trunks[int(index[0])]
             for role, network in self.networks.items():
                 if asked[role]:

@@ -11,8 +11,11 @@ from typing import Any
 import torch
 import yaml
 
+from plaudit.algorithms.aspects import Aspects
+from plaudit.algorithms.classify import Classify
 from plaudit.config import Resolved
 from plaudit.models.base import AdapterConfig
+from plaudit.models.classifier import save_classifier
 from plaudit.models.folder import save_model
 from plaudit.models.network import Network
 from plaudit.models.scorer import Scorer, save_reward
@@ -25,6 +28,7 @@ from plaudit.training.folder import RunFolder, write_text
 from plaudit.training.loop import Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress, shown
+from plaudit.training.reports import held_out_report
 from plaudit.training.sources import Rollouts, Rows
 from plaudit.training.trace import traces
 
@@ -78,6 +82,9 @@ def _kept(loop: Loop, path: Path, *, best: bool) -> JSON:
         loop.take_best()
     if isinstance(loop.source, Rollouts):
         write_text(path / "trace.json", json.dumps(traces(loop.source, loop.learner, loop.step), ensure_ascii=False))
+    report = held_out_report(loop)
+    if report is not None:
+        write_text(path / "held_out.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     for half in path.glob(".model.*.part"):  # of a process that died while it wrote
         shutil.rmtree(half, ignore_errors=True)
     model = {"model": str(_save_model(loop, path / "model"))}
@@ -106,10 +113,22 @@ def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
 def _save_model(loop: Loop, folder: Path) -> Path:
     """The trained model as a folder that others can read; written beside and moved into place.
 
-    It is that of the algorithm's first role: a reward model where it gives scores, else a language model.
+    It is that of the algorithm's first role: a classifier where it gives classes, a reward model where it gives scores, else a
+    language model.
     """
     role, wants = next(iter(loop.learner.algorithm.networks.items()))
     network = loop.learner.networks[role]
+    algorithm = loop.learner.algorithm
+    if isinstance(algorithm, Aspects):
+        assert isinstance(loop.source, Rows)
+        each = torch.tensor(Scorer(network).each([row.ids for item in loop.source.rows[:256] for row in item.rows]))
+        spread = zip(each.double().mean(0).tolist(), each.double().std(0, correction=0).tolist(), strict=True)
+        scales = {name: (mean, max(1e-6, width)) for name, (mean, width) in zip(algorithm.scale, spread, strict=True)}
+        save_reward(folder, network, aspects=scales)
+        return folder
+    if isinstance(algorithm, Classify):
+        save_classifier(folder, network, algorithm.classes)
+        return folder
     if "score" in wants:
         assert isinstance(loop.source, Rows)
         scores = Scorer(network)([row.ids for item in loop.source.rows[:256] for row in item.rows])

@@ -33,6 +33,15 @@ def rewards(body: str) -> Spoil:
     return wrote("bad.py", "def reward(completions, **_):", f"    {body}")
 
 
+def algorithm(*lines: str) -> Spoil:
+    """The file bad.py with an algorithm `Mine` that has an option of its own, its body changed."""
+    head = (
+        "from plaudit.algorithms.sft import SFT, SFTConfig\nfrom plaudit.algorithms.base import Algorithm\n"
+        "from plaudit.config import config\n\nRATES = {'learning_rate': 1e-5, 'lora_learning_rate': 1e-4}\n"
+    )
+    return wrote("bad.py", head, *lines)
+
+
 def model(without: str | None = None) -> Spoil:
     """The folder `model` with the tiny model, without one file."""
 
@@ -77,6 +86,7 @@ LONG = {"prompt": "Where is it? " * 200}
 BAD = ("sft", "train_file=bad.jsonl")
 PAIRS = ("reward", "train_file=bad.jsonl")
 ASK = ("ppo", "train_file=bad.jsonl")
+MINE = ("bad.py:Mine",)
 FUNCTION = ("ppo", "reward_funcs=[bad.py:reward]")
 
 # name: (what is wrong, the verb and its options, parts of the sentence)
@@ -187,7 +197,51 @@ TABLE: Mapping[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
         ("missing_eos_penalty", "not both"),
     ),
     "an option that is needed is missing": (nothing, ("sft", "train_file=null"), ("train_file",)),
-    "no such algorithm": (nothing, ("sftt",), ("no algorithm 'sftt'", "sft, reward, ppo")),
+    "no such algorithm": (nothing, ("sftt",), ("nothing in algorithms is called 'sftt'; did you mean sft?",)),
+    "no such algorithm file": (nothing, ("no.py:Mine",), ("algorithms no.py:Mine: there is no file no.py",)),
+    "no such class in the file": (algorithm("class Mine(SFT): ..."), ("bad.py:Mien",), ("has no 'Mien'; did you mean Mine?",)),
+    "a class that is no algorithm": (
+        algorithm("class Mine: ..."),
+        MINE,
+        ("must be a subclass of plaudit.algorithms.base.Algorithm",),
+    ),
+    "an algorithm that is a function": (algorithm("def Mine(options): ..."), MINE, ("bad.py:Mine is no algorithm",)),
+    "an algorithm without Config": (
+        algorithm("class Mine(Algorithm): ..."),
+        MINE,
+        ("it has no Config; give it a @config class",),
+    ),
+    "an algorithm whose Config is a mapping": (
+        algorithm("class Mine(SFT):", "    Config = {'beta': 0.1}"),
+        MINE,
+        ("it has no Config; give it a @config class",),
+    ),
+    "an algorithm without learning rates": (
+        algorithm("@config", "class C:", "    beta: float = 1.0", "class Mine(SFT):", "    Config = C"),
+        MINE,
+        ("C.defaults lacks learning_rate and lora_learning_rate",),
+    ),
+    "an algorithm that eats something else": (
+        algorithm("class Mine(SFT):", "    eats = 'pairs'"),
+        MINE,
+        ("it eats 'pairs'; an algorithm eats demonstrations, rankings, labels or prompts",),
+    ),
+    "an algorithm that trains nothing": (algorithm("class Mine(SFT):", "    networks = {}"), MINE, ("its networks are empty",)),
+    "an algorithm with an option that every run has": (
+        algorithm("@config", "class C:", "    seed: int = 1", "    defaults = RATES", "class Mine(SFT):", "    Config = C"),
+        MINE,
+        ("option seed is in both TrainingConfig and C",),
+    ),
+    "an algorithm with a default for no option": (
+        algorithm("@config", "class C:", "    defaults = {**RATES, 'epochs': 3}", "class Mine(SFT):", "    Config = C"),
+        MINE,
+        ("a default is given for epochs, which is no option",),
+    ),
+    "an algorithm in a file that is broken": (
+        wrote("bad.py", "import plaudit", "1 / 0"),
+        MINE,
+        ("bad.py, line 2", "ZeroDivisionError"),
+    ),
     "no such place": (nothing, ("sft", "place=ray"), ("place 'ray' is not there; it can be local",)),
     "nothing to reward": (nothing, ("ppo", "reward_funcs=[]"), ("there is nothing to reward",)),
     "no such reward": (nothing, ("ppo", "reward_funcs=[lenght_penalty]"), ("lenght_penalty", "length_penalty")),

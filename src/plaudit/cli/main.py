@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from plaudit import __version__
 from plaudit.cli import chat, classify, config, demo, doctor, evaluate, generate, runs, train
+from plaudit.cli.show import NamingAlgorithms
 from plaudit.schema import UserError
 
 # What the machine says when a path the user chose cannot be used; any other OSError is ours.
@@ -39,7 +41,9 @@ app = typer.Typer(
 )
 for verb in (demo, train, generate, evaluate, classify, chat, runs, config, doctor):
     name = verb.__name__.rpartition(".")[2]
-    app.command(name, no_args_is_help=name not in ("demo", "runs", "doctor"))(getattr(verb, name))
+    kind = NamingAlgorithms if name in ("train", "config") else TyperCommand
+    asks = name in ("train", "generate", "evaluate", "classify", "chat", "config")
+    app.command(name, cls=kind, no_args_is_help=asks)(getattr(verb, name))
 
 
 def _version(wanted: bool) -> None:

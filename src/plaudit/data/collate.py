@@ -73,7 +73,7 @@ def collate_rollouts(scored: Sequence[Scored], *, dtype: torch.dtype = torch.flo
         [[0] * len(c.prompt_tokens) + [1] * len(c.tokens) for c in done],
         group=_groups(done),
         place=[c.index for c in done],
-        key=[int(c.id, 16) >> 1 for c in done],
+        key=[completion_key(c) for c in done],
         streams={"sampler": [[0.0] * len(c.prompt_tokens) + list(c.logprobs) for c in done], **_dense(scored)},
         sides={
             "reward": rewards,
@@ -82,6 +82,11 @@ def collate_rollouts(scored: Sequence[Scored], *, dtype: torch.dtype = torch.flo
         },
         dtype=dtype,
     )
+
+
+def completion_key(completion: Completion) -> int:
+    """The number in [0, 2^63) that names a completion's row in a batch."""
+    return int(completion.id, 16) >> 1
 
 
 def _collate(encoded: Sequence[Encoded], names: Sequence[str], dtype: torch.dtype) -> Batch:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,14 +57,42 @@ FILES: dict[str, Offline] = {
     "labels": Offline(readers.read_labels, encode.encode_labels, collate.collate_labels),
 }
 """What an algorithm eats -> how its files are read."""
+RATE, LORA_RATE = "learning_rate", "lora_learning_rate"
+"""In an algorithm's defaults: the peak learning rate of full fine-tuning, and that of LoRA."""
 
 
 def algorithm_class(name: str) -> type[Algorithm]:
-    """The algorithm by its registered name, `module:Class` or `path/to/file.py:Class`. UserError where there is none."""
+    """The algorithm by its registered name, `module:Class` or `path/to/file.py:Class`.
+
+    UserError: there is none of that name, or what is there does not keep the contract of `Algorithm`.
+    """
     found = find("algorithms", name)
-    if not (isinstance(found, type) and issubclass(found, Algorithm)) or not hasattr(found, "Config"):
-        raise UserError(f"{name} is no algorithm: it must be a subclass of plaudit.algorithms.base.Algorithm with a Config")
+    if not (isinstance(found, type) and issubclass(found, Algorithm)):
+        raise UserError(f"{name} is no algorithm: it must be a subclass of plaudit.algorithms.base.Algorithm")
+    if flaw := _flaw(found):
+        raise UserError(f"{name} is not a whole algorithm: {flaw}")
     return found
+
+
+def purpose(kind: type[Algorithm]) -> str:
+    """What the algorithm does, in one line: the first of its docstring, or of its file's."""
+    text = kind.__doc__ or sys.modules[kind.__module__].__doc__ or ""
+    return text.strip().partition("\n")[0]
+
+
+def _flaw(kind: type[Algorithm]) -> str:
+    """What its class lacks to be trained, in words; empty where it lacks nothing."""
+    section = getattr(kind, "Config", None)
+    if not (isinstance(section, type) and is_dataclass(section)):
+        return "it has no Config; give it a @config class with its options (plaudit.config.config)"
+    rates = getattr(section, "defaults", {})
+    if missing := [rate for rate in (RATE, LORA_RATE) if rate not in rates]:
+        return f"{section.__name__}.defaults lacks {' and '.join(missing)}, where a run without learning_rate looks"
+    if kind.eats != "prompts" and kind.eats not in FILES:
+        return f"it eats {kind.eats!r}; an algorithm eats {', '.join(FILES)} or prompts"
+    if not kind.networks:
+        return 'its networks are empty; name what is trained and what it gives, such as {"policy": frozenset({"logp"})}'
+    return ""
 
 
 @dataclass(frozen=True)
@@ -90,8 +119,6 @@ class Builder:
         own = self.options[self.kind.Config]
         if self.kind.eats == "prompts":
             return self._online(own)
-        if self.kind.eats not in FILES:
-            raise UserError(f"{self.kind.__name__} eats {self.kind.eats!r}; an algorithm eats prompts, {', '.join(FILES)}")
         algorithm = self.kind(own)
         source = self._offline(algorithm)  # first, since a head may be as wide as there are classes
         return algorithm, self._networks(algorithm, None, None), source

@@ -56,12 +56,16 @@ class TrainingConfig:
     """Recompute activations in the backward pass: less memory, a third more work."""
     packing: bool = False
     """Lay rows end to end instead of padding them; the gradient is the same."""
-    logit_chunk: Annotated[int, Ge(1)] = 512
-    """Tokens whose logits exist at one time."""
+    share_prompts: bool = False
+    """Read a prompt once for all its answers (both sides of a pair, siblings): less work, the same gradient."""
+    logit_chunk: Annotated[int, Ge(1)] | None = None
+    """Tokens whose logits exist at one time; none takes 128 on a CPU, so that they stay in its cache, and 1024 elsewhere."""
     logging_steps: Annotated[int, Ge(1)] = 1
     """Steps between lines of metrics.jsonl."""
     eval_steps: Annotated[int, Ge(1)] | None = None
-    """Steps between evaluations on held-out rows; none evaluates at the end only."""
+    """Steps between evaluations on held-out rows; none evaluates at the end (and, with eval_on_start, the beginning) only."""
+    eval_on_start: bool = True
+    """Evaluate before the first step too, so that every later evaluation has something to be compared with."""
     save_steps: Annotated[int, Ge(1)] | None = None
     """Steps between checkpoints; none saves with each evaluation, or every 100 steps."""
     save_total_limit: Annotated[int, Ge(1)] = 2
@@ -74,6 +78,10 @@ class TrainingConfig:
     """The run stops, with advice, after this many steps in a row whose loss or gradient was not finite."""
     place: str = "local"
     """Where it runs: local is this process."""
+
+    def __post_init__(self) -> None:
+        if self.packing and self.share_prompts:
+            raise ValueError("packing and share_prompts are two ways to lay out the same rows: set one of them, not both")
 
 
 @config

@@ -158,9 +158,9 @@ class Rollouts:
     def _seed(self, step: int) -> int:
         return int(content_hash([self.seed, step]), 16) >> 1
 
-    def sampled(self, prompts: Sequence[Prompt], step: int, learner: Learner) -> list[Scored]:
-        """One rewarded answer to each prompt, with the seeds of evaluations."""
-        return self._answer(prompts, 1, self._seed(-1), step, learner)[0]
+    def sampled(self, prompts: Sequence[Prompt], step: int, learner: Learner, n: int = 1) -> list[Scored]:
+        """`n` rewarded answers to each prompt, with the seeds of evaluations."""
+        return self._answer(prompts, n, self._seed(-1), step, learner)[0]
 
     def sample(self, item: Scored) -> JSON:
         """An answer as samples.jsonl keeps it."""
@@ -184,7 +184,7 @@ def with_pretraining(answers: Batch, rows: Batch) -> Batch:
 
 def lengths(scored: Sequence[Scored]) -> dict[str, float]:
     """Tokens of all answers, and of those that ended by themselves (left out where none did), by TRL's names."""
-    found = {}
+    found: dict[str, float] = {}
     for name, chosen in (
         ("length", scored),
         ("terminated_length", [item for item in scored if not item.completion.truncated]),

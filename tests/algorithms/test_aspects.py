@@ -8,7 +8,8 @@ import torch
 from plaudit.algorithms.aspects import Aspects, AspectsConfig
 from plaudit.config import load
 from plaudit.core.batch import Outputs, from_rows
-from plaudit.data.aspects import EncodedAspects, collate_aspects, read_aspects
+from plaudit.data.aspects import EncodedAspects, collate_aspects
+from plaudit.data.readers import read
 from plaudit.data.template import Row
 from plaudit.models.base import AdapterConfig
 from plaudit.models.heads import class_head, mixed, rescaled_each
@@ -91,23 +92,23 @@ def test_weights_by_name():
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
-        ("4", "row 2, scores: must be an object of numbers by aspect"),
-        ("{}", "row 2, scores: must be an object"),
-        ('{"helpful": "good"}', "row 2, scores, helpful: must be a finite number"),
-        ('{"helpful": true}', "row 2, scores, helpful: must be a finite number"),
+        ("4", "line 2, scores: must be an object of numbers by aspect"),
+        ("{}", "line 2, scores: must be an object"),
+        ('{"helpful": "good"}', "line 2, scores, helpful: must be a finite number"),
+        ('{"helpful": true}', "line 2, scores, helpful: must be a finite number"),
     ],
 )
 def test_rows_that_are_not_rated(tmp_path, scores, said):
     one = '{"prompt": "q", "completion": "a", "scores": %s}\n'
     (tmp_path / "rows.jsonl").write_text(one % '{"helpful": 1}' + one % scores)
     with pytest.raises(UserError, match=said):
-        read_aspects(tmp_path / "rows.jsonl")
+        read(tmp_path / "rows.jsonl", "aspects")
 
 
 def test_what_is_read(tmp_path):
     row = {"prompt": "q", "completion": "a", "scores": {"helpful": 1}, "topic": "x", "weight": 2}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
-    (item,) = read_aspects(tmp_path / "rows.jsonl")
+    (item,) = read(tmp_path / "rows.jsonl", "aspects").items
     assert item == Rated(Prompt(text="q", meta={"topic": "x"}), "a", 2.0, {"helpful": 1.0})
 
 

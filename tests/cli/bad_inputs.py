@@ -92,7 +92,7 @@ FUNCTION = ("ppo", "reward_funcs=[bad.py:reward]")
 # name: (what is wrong, the verb and its options, parts of the sentence)
 TABLE: Mapping[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
     "no such file": (nothing, ("sft", "train_file=no.jsonl"), ("no.jsonl: there is no such file",)),
-    "a folder as file": (nothing, ("sft", "train_file=."), ("cannot be read: Is a directory",)),
+    "a folder as file": (nothing, ("sft", "train_file=."), ("cannot be read: it is a folder without data files",)),
     "not a text file": (
         lambda folder, _: (folder / "bad.jsonl").write_bytes(b'{"text": "\xff"}\n'),
         BAD,
@@ -118,6 +118,60 @@ TABLE: Mapping[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
     "unknown role": (data(chat("user", "robot")), BAD, ("the unknown role 'robot'; the roles are",)),
     "no answer to train on": (data(chat("user")), BAD, ("no assistant turn",)),
     "equal sides": (data({**PAIR, "rejected": PAIR["chosen"]}), PAIRS, ("line 1: chosen and rejected are equal",)),
+    "a pair's sides are equal in another layout": (
+        data({"instruction": "Where?", "chosen": "Here.", "rejected": "Here."}),
+        PAIRS,
+        ("line 1: chosen and rejected are equal",),
+    ),
+    "ratings where pairs are needed": (
+        data({**ONE, "rating": 4}),
+        PAIRS,
+        ("chosen and rejected", "there are: prompt, completion, rating", "(rated answers, which serves sft"),
+    ),
+    "a turn of an unknown role in ShareGPT": (
+        data({"conversations": [{"from": "human", "value": "a"}, {"from": "robot", "value": "b"}]}),
+        BAD,
+        ("line 1, conversations, turn 2 has the unknown role 'robot'; the roles are human",),
+    ),
+    "no such layout": (data(ONE), (*BAD, "dataset_format=alpacca"), ("alpacca", "did you mean alpaca")),
+    "columns of a forced layout": (
+        data(ONE),
+        (*BAD, "dataset_format=alpaca"),
+        ("line 1: alpaca needs the column instruction; there are: prompt, completion",),
+    ),
+    "a broken table": (
+        wrote("bad.csv", "prompt,completion", "a,b,c"),
+        ("sft", "train_file=bad.csv"),
+        ("bad.csv, line 2: has 3 cells, but the header has 2",),
+    ),
+    "a broken JSON file": (wrote("bad.json", '[{"text": "a"},'), ("sft", "train_file=bad.json"), ("bad.json, line 2: broken",)),
+    "no Parquet": (wrote("bad.parquet", "PAR2"), ("sft", "train_file=bad.parquet"), ("bad.parquet cannot be read as Parquet",)),
+    "a pattern without files": (nothing, ("sft", "train_file=none-*.jsonl"), ("none-*.jsonl: no file matches",)),
+    "no such data set in dataset_info.json": (
+        wrote("dataset_info.json", {"pairs": {"file_name": "bad.jsonl"}}),
+        ("sft", "train_file=.", "dataset=pears"),
+        ("dataset_info.json: there is no dataset 'pears'; there are: pairs",),
+    ),
+    "a mixture in which one part has no weight": (
+        data(ONE),
+        ("sft", "train_file=[{path: bad.jsonl, weight: 1}, bad.jsonl]"),
+        ("bad.jsonl: has no weight",),
+    ),
+    "a file that cannot be streamed": (
+        wrote("bad.json", '[{"text": "a"}]'),
+        ("sft", "train_file=bad.json", "streaming=true"),
+        ("bad.json: streaming needs .jsonl, .csv",),
+    ),
+    "a bad row while streaming": (
+        data(ONE, {**ONE, "completion": 3}),
+        (*BAD, "streaming=true"),
+        ("line 2, completion must be a string or a list of messages, not the number 3",),
+    ),
+    "every row refused": (
+        data({**ONE, "completion": 3}),
+        (*BAD, "skip_refused_rows=true"),
+        ("no demonstrations are left of 1 rows (1 cannot be read, the first: bad.jsonl, line 1",),
+    ),
     "no rows left": (
         data(*({**ONE, "prompt": "x" * 100 + str(i)} for i in range(9))),
         (*BAD, "max_length=16"),

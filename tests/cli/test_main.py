@@ -17,7 +17,7 @@ from plaudit.config import load
 from plaudit.registry import names
 from plaudit.schema import Sampling, UserError
 
-VERBS = ("demo", "train", "generate", "evaluate", "classify", "chat", "runs", "config", "doctor")
+VERBS = ("demo", "train", "generate", "evaluate", "classify", "chat", "runs", "config", "doctor", "data")
 
 
 def run(capsys, *words):

@@ -19,7 +19,7 @@ from plaudit.registry import names
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-VERBS = ("demo", "train", "generate", "evaluate", "chat", "runs", "config", "doctor")
+VERBS = ("demo", "train", "generate", "evaluate", "chat", "runs", "config", "doctor", "data")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -76,7 +76,7 @@ def test_every_command_names_what_is_there(command, capsys):
         return
     assert verb in VERBS
     with pytest.raises(SystemExit) as end:
-        cli.main([verb, "--help"])
+        cli.main([verb, *(rest[:1] if verb == "data" else []), "--help"])
     helped = capsys.readouterr().out
     assert end.value.code in (0, None)
     flags = [word for word in rest if word.startswith("-") and word not in ("-h", "--help")]

@@ -11,7 +11,7 @@ without z (arXiv:2408.06266).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,7 +23,6 @@ from plaudit.algorithms.base import Algorithm, Moments, Tensor, Want
 from plaudit.config import config
 from plaudit.core import masked
 from plaudit.core.batch import Batch, Outputs
-from plaudit.schema import Label, UserError
 
 
 @config
@@ -47,17 +46,12 @@ class KTOConfig:
 class KTO(Algorithm):
     Config = KTOConfig
     eats = "labels"
+    thumbs = True
     networks: ClassVar[Mapping[str, frozenset[Want]]] = MappingProxyType({"policy": frozenset({"logp"})})
     reads = frozenset({"ref"})
     gathers = True
     mismatched = True
     shown = ("loss", "kl", "rewards/margins")
-
-    def study(self, items: Sequence[Label], held_out: Sequence[Label], classes: Sequence[str] = ()) -> None:
-        """Thumbs only. UserError for other labels, such as ratings or classes."""
-        if classes or (odd := next((item.value for item in (*items, *held_out) if item.value not in (0.0, 1.0)), None)):
-            found = classes[0] if classes else f"{odd:g}"
-            raise UserError(f"kto needs thumbs: a label that is true or false, 1 or 0; there is the label {found}")
 
     def prepare(self, batch: Batch, total: masked.Total = masked.here) -> Batch:
         """Needs the stream ref, sides label (1 desirable, 0 not) and auxiliary; adds the weight."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from plaudit.cli.show import AsJson, emit, figure, progress
-from plaudit.schema import UserError
+from plaudit.schema import Label, UserError
 
 if TYPE_CHECKING:
     from plaudit.evaluation.classification import ClassificationReport
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 
 def classify(
     model: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="The folder of a `train classify` run, or of its model.")],
-    file: Annotated[Path, typer.Argument(help="A JSONL file with `text`, or `prompt` and `completion`; `label` for a report.")],
+    file: Annotated[Path, typer.Argument(help="A file with `text`, or `prompt` and `completion`; `label` for a report.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write each row with its class here.")] = None,
     max_length: Annotated[int | None, typer.Option(min=1, help="Cut rows to this many tokens; none: the model's most.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Classify rows: `plaudit classify runs/intents test.jsonl -o classes.jsonl`."""
     from plaudit.data.encode import encode_labels
-    from plaudit.data.readers import read_jsonl, read_labels, write_jsonl
+    from plaudit.data.readers import read_jsonl, without_nulls, write_jsonl
     from plaudit.models.classifier import load_classifier
     from plaudit.models.machine import device
 
@@ -32,8 +33,7 @@ def classify(
     labelled = [row.get("label") is not None for row in rows]
     if any(labelled) and not all(labelled):
         raise UserError(f"{file}, row {labelled.index(False) + 1}: has no label, but others do; label all rows or none")
-    given = [row | {"label": row.get("label", 0)} for row in rows]
-    items = read_labels(file, classifier.classes) if any(labelled) else labels_of(given, file)
+    items = labels_of([without_nulls(row) for row in rows], classifier.classes, file)
     if bad := next((item.value for item in items if not 0 <= item.value < len(classifier.classes)), None):
         raise UserError(f"{file}: the label {bad:g} is none of the model's {len(classifier.classes)} classes")
     context = int(classifier.model.config.max_position_embeddings)
@@ -63,15 +63,15 @@ def classify(
         _table(told_of)
 
 
-def labels_of(rows: list[dict[str, Any]], file: Path) -> list[Any]:
-    """Rows without labels as labelled ones; their value is not looked at."""
-    from plaudit.data.columns import label
+def labels_of(rows: list[dict[str, Any]], classes: Sequence[str], file: Path) -> list[Label]:
+    """Rows as labelled ones; of a row without a label the value is not looked at."""
+    from plaudit.data.judged import label
 
     for number, row in enumerate(rows, 1):
         if "text" not in row and not {"prompt", "completion"} <= set(row):
             there = ", ".join(name for name in row if name != "label")
             raise UserError(f"{file}, row {number}: needs the columns text, or prompt and completion; there are: {there}")
-    return [label(row, f"{file}, row {number}") for number, row in enumerate(rows, 1)]
+    return [label({"label": 0, **row}, f"{file}, row {number}", classes) for number, row in enumerate(rows, 1)]
 
 
 def counted(found: list[dict[str, Any]]) -> dict[str, int]:

@@ -11,7 +11,7 @@ import typer
 from plaudit.cli.show import AsJson, emit
 from plaudit.schema import UserError
 
-OTHERS = ("demo", "generate", "evaluate", "chat")
+OTHERS = ("demo", "generate", "evaluate", "chat", "data")
 """Verbs with options that are no algorithms."""
 
 
@@ -42,6 +42,10 @@ def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
         from plaudit.pipeline.demo_config import DemoConfig
 
         return [DemoConfig], {}
+    if verb == "data":
+        from plaudit.data.options import ReadConfig
+
+        return [ReadConfig], {}
     if verb in OTHERS:
         from plaudit.schema import Sampling
 

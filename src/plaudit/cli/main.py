@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from plaudit import __version__
-from plaudit.cli import chat, classify, config, demo, doctor, evaluate, generate, runs, train
+from plaudit.cli import chat, classify, config, data, demo, doctor, evaluate, generate, runs, train
 from plaudit.cli.show import NamingAlgorithms
 from plaudit.schema import UserError
 
@@ -44,6 +44,7 @@ for verb in (demo, train, generate, evaluate, classify, chat, runs, config, doct
     kind = NamingAlgorithms if name in ("train", "config") else TyperCommand
     asks = name in ("train", "generate", "evaluate", "classify", "chat", "config")
     app.command(name, cls=kind, no_args_is_help=asks)(getattr(verb, name))
+app.add_typer(data.app, name="data")
 
 
 def _version(wanted: bool) -> None:

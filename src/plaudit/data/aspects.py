@@ -1,21 +1,16 @@
-"""Answers rated by aspects: rows with `scores`, an object of numbers by aspect, beside the columns of a demonstration."""
+"""Answers rated by aspects: to rows of tokens, and to the sides of a batch."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import torch
 
 from plaudit.core.batch import Batch
-from plaudit.data import collate, encode, readers
-from plaudit.data.columns import describe
+from plaudit.data import collate, encode
 from plaudit.data.template import Tokenizer
-from plaudit.schema import Prompt, Rated, UserError
-
-COLUMN = "scores"
+from plaudit.schema import Rated
 
 
 @dataclass(frozen=True)
@@ -23,25 +18,6 @@ class EncodedAspects(encode.Encoded):
     """A rated answer as a row."""
 
     scores: Mapping[str, float] = field(default_factory=dict)
-
-
-def read_aspects(path: str | Path) -> list[Rated]:
-    """Rows of `prompt`, `completion` and `scores`, such as {"helpful": 4, "safe": 5}. UserError names file and row."""
-    found = []
-    for number, item in enumerate(readers.read_demonstrations(path), 1):
-        where = f"{path}, row {number}, {COLUMN}"
-        scores = item.prompt.meta.get(COLUMN)
-        if not isinstance(scores, Mapping) or not scores:
-            raise UserError(
-                f'{where}: must be an object of numbers by aspect, such as {{"helpful": 4}}, not {describe(scores)}.'
-            )
-        for name, value in scores.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise UserError(f"{where}, {name}: must be a finite number, not {describe(value)}.")
-        meta = {key: value for key, value in item.prompt.meta.items() if key != COLUMN}
-        prompt: Prompt = replace(item.prompt, meta=meta)
-        found.append(Rated(prompt, item.answer, item.weight, {name: float(value) for name, value in scores.items()}))
-    return found
 
 
 def encode_aspects(
@@ -52,9 +28,18 @@ def encode_aspects(
     truncation: encode.Truncation = "keep_start",
 ) -> tuple[list[EncodedAspects], encode.EncodeReport]:
     """One row for each rated answer, by the rule of demonstrations."""
-    rows, report = encode.encode_demonstrations(tokenizer, items, max_length=max_length, truncation=truncation)
-    report.what = "rated answers"
-    return [EncodedAspects(row.rows, row.source, weight=row.weight, scores=items[row.source].scores) for row in rows], report
+    report = encode.EncodeReport("rated answers", max_length)
+    kept = [row for place, item in enumerate(items) for row in aspect_rows(tokenizer, item, place, report, truncation)]
+    report.require_some()
+    return kept, report
+
+
+def aspect_rows(
+    tokenizer: Tokenizer, item: Rated, place: int, report: encode.EncodeReport, truncation: encode.Truncation
+) -> list[EncodedAspects]:
+    """The one row of a rated answer, counted in `report`; none where it is left out."""
+    rows = encode.demonstration_rows(tokenizer, item, place, report, "keep_start" if truncation == "split" else truncation)
+    return [EncodedAspects(row.rows, place, weight=row.weight, scores=item.scores) for row in rows]
 
 
 def collate_aspects(encoded: Sequence[EncodedAspects], *, dtype: torch.dtype = torch.float32) -> Batch:

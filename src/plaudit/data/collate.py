@@ -57,6 +57,16 @@ def _behind(row: Row, other: Row) -> Row:
     return Row([*row.ids[:head], *ids], [*row.mask[:head], *mask], head, other.truncated)
 
 
+def collate_steps(encoded: Sequence[Encoded], *, dtype: torch.dtype = torch.float32) -> Batch:
+    """A row for each answer in steps. Stream `step` [R, T] is 1 on the last token of a step, `label` its label there."""
+    batch = _collate(encoded, ("weight",), dtype)
+    step, label = torch.zeros(batch.ids.shape, dtype=dtype), torch.zeros(batch.ids.shape, dtype=dtype)
+    for row, item in enumerate(encoded):
+        for token, value in item.marks:
+            step[row, token], label[row, token] = 1.0, value
+    return batch.with_(streams={"step": step, "label": label})
+
+
 def collate_rollouts(scored: Sequence[Scored], *, dtype: torch.dtype = torch.float32) -> Batch:
     """Sampled completions with their rewards, by the very ids that were sampled: mask 1 on the completion's tokens.
 

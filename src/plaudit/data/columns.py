@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from plaudit.schema import JSON, ROLES, Demonstration, Label, Message, Prompt, Ranking, UserError
+from plaudit.schema import JSON, ROLES, Demonstration, Message, Prompt, Ranking, UserError
 
 Turns = tuple[Message, ...]
 Content = str | Turns
@@ -138,26 +138,6 @@ def ranking(row: Mapping[str, Any], where: str) -> Ranking:
     else:
         to, sides = common_beginning(row, meta, where)
     return Ranking(to, sides, meta=meta, **figures)
-
-
-def label(row: Mapping[str, Any], where: str, classes: Sequence[str] = ()) -> Label:
-    """One answer with a thumb, a rating or a class: `prompt`, `completion`, `label`; or `text` and `label`.
-
-    true is 1, false is 0; a class that is a name is its place in `classes`. Of a text the prompt is empty.
-    """
-    value = row["label"]
-    if isinstance(value, str) and value in classes:
-        value = classes.index(value)
-    if not isinstance(value, bool | int | float) or not math.isfinite(value):
-        raise UserError(f"{where}, label: must be true, false, a finite number or the name of a class, not {describe(value)}.")
-    weight = number(row, "weight", 1.0, where, low=0.0)
-    if "completion" not in row:
-        whole = text(row["text"], f"{where}, text")
-        if not whole.strip():
-            raise UserError(f"{where}, text: is empty.")
-        return Label(Prompt(text="", meta=rest(row, "text", "label", "weight")), whole, float(value), weight)
-    to = prompt(row["prompt"], rest(row, "prompt", "completion", "label", "weight"), f"{where}, prompt")
-    return Label(to, answer(row["completion"], to, f"{where}, completion"), float(value), weight)
 
 
 def common_beginning(row: Mapping[str, Any], meta: JSON, where: str) -> tuple[Prompt, tuple[Content, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,7 @@ from plaudit.algorithms.base import Algorithm
 from plaudit.config import Resolved
 from plaudit.core.batch import Batch
 from plaudit.data import aspects, collate, encode, readers
-from plaudit.data.check import check
-from plaudit.data.encode import EncodeReport
-from plaudit.data.split import half, split_by_prompt
+from plaudit.data.options import ReadConfig
 from plaudit.engines.base import Engine
 from plaudit.engines.torch_engine import TorchEngine, end_token_ids
 from plaudit.models.base import AdapterConfig
@@ -36,6 +34,7 @@ from plaudit.training.learner import Learner
 from plaudit.training.loop import Best, Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress
+from plaudit.training.rows import Encoder, Preparation, Prepared, Study
 from plaudit.training.sources import Rollouts, Rows, Source
 
 Parts = tuple[Algorithm, dict[str, Network], Source]
@@ -43,18 +42,19 @@ Parts = tuple[Algorithm, dict[str, Network], Source]
 
 @dataclass(frozen=True)
 class Offline:
-    """How a file becomes rows for algorithms that eat this kind."""
+    """How items of one kind become rows: all at once, one at a time, and rows a batch."""
 
-    read: Callable[[str], list[Any]]
     encode: Callable[..., Any]
+    one: Callable[..., list[Any]]
     collate: Callable[..., Batch]
 
 
 FILES: dict[str, Offline] = {
-    "demonstrations": Offline(readers.read_demonstrations, encode.encode_demonstrations, collate.collate_demonstrations),
-    "rankings": Offline(readers.read_rankings, encode.encode_rankings, collate.collate_rankings),
-    "aspects": Offline(aspects.read_aspects, aspects.encode_aspects, aspects.collate_aspects),
-    "labels": Offline(readers.read_labels, encode.encode_labels, collate.collate_labels),
+    "demonstrations": Offline(encode.encode_demonstrations, encode.demonstration_rows, collate.collate_demonstrations),
+    "rankings": Offline(encode.encode_rankings, encode.ranking_rows, collate.collate_rankings),
+    "labels": Offline(encode.encode_labels, encode.label_rows, collate.collate_labels),
+    "aspects": Offline(aspects.encode_aspects, aspects.aspect_rows, aspects.collate_aspects),
+    "steps": Offline(encode.encode_stepwise, encode.steps_rows, collate.collate_steps),
 }
 """What an algorithm eats -> how its files are read."""
 RATE, LORA_RATE = "learning_rate", "lora_learning_rate"
@@ -109,10 +109,11 @@ class Builder:
     def training(self) -> TrainingConfig:
         return self.options[TrainingConfig]
 
-    def feed(self, rows: int) -> Feed:
+    def feed(self, prepared: Prepared) -> Feed:
         """Portions of one optimiser step."""
         t = self.training
-        return Feed(rows, t.per_device_train_batch_size * t.gradient_accumulation_steps, t.seed)
+        portion = t.per_device_train_batch_size * t.gradient_accumulation_steps
+        return Feed(len(prepared.rows), portion, t.seed, prepared.mixture)
 
     def parts(self) -> Parts:
         """Algorithm, networks and source."""
@@ -124,26 +125,23 @@ class Builder:
         return algorithm, self._networks(algorithm, None, None), source
 
     def _offline(self, algorithm: Algorithm) -> Rows:
-        kind = FILES[algorithm.eats]
+        kind, tokenizer = FILES[algorithm.eats], self.assembly.tokenizer
         limit, rule = self._max_length(), self.options[DataConfig].truncation
-
-        def encoded(items: Sequence[Any]) -> Any:
-            return kind.encode(self.assembly.tokenizer, items, max_length=limit, truncation=rule)
-
-        read, classes = kind.read, ()
-        if algorithm.eats == "labels":
-            data = self.options[DataConfig]
-            classes = readers.class_names(data.train_file)
-            read = partial(readers.read_labels, classes=classes)
-        rows, held_out = self._rows(read, encoded, partial(algorithm.study, classes=classes))
+        encoder = Encoder(
+            lambda items: kind.encode(tokenizer, items, max_length=limit, truncation=rule),
+            str(algorithm.eats),
+            limit,
+            one=lambda item, place, report: kind.one(tokenizer, item, place, report, rule),
+        )
+        prepared = self._rows(algorithm.eats, encoder, algorithm.study)
         batched = partial(kind.collate, mismatched=True) if algorithm.mismatched else kind.collate
-        feed = self.feed(len(rows))
+        feed = self.feed(prepared)
         if algorithm.mismatched and feed.portion < 2:
             raise UserError(
                 f"{self.kind.__name__} compares each answer with another row's, so a step needs 2 rows or more; raise "
                 "per_device_train_batch_size or gradient_accumulation_steps, or give more rows"
             )
-        return Rows(rows, held_out, batched, feed, self.training.per_device_eval_batch_size)
+        return Rows(prepared.rows, prepared.held_out, batched, feed, self.training.per_device_eval_batch_size)
 
     def _online(self, own: Any) -> Parts:
         assembly, rollout, reward = self.assembly, self.options[RolloutConfig], self.options[RewardConfig]
@@ -153,17 +151,24 @@ class Builder:
                 f"{self.kind.siblings} or more, not {rollout.num_generations}"
             )
 
-        def fit(items: Sequence[Any]) -> Any:
-            kept, report = encode.fit_prompts(assembly.tokenizer, items, max_prompt_length=rollout.max_prompt_length)
+        def look(report: encode.EncodeReport) -> None:
             self._check_context(min(report.longest, rollout.max_prompt_length), rollout.max_completion_length)
-            return kept, report
 
-        prompts, held_out = self._rows(readers.read_prompts, fit)
-        judges, models = self._judges(reward)
+        limit = rollout.max_prompt_length
+        encoder = Encoder(
+            lambda items: encode.fit_prompts(assembly.tokenizer, items, max_prompt_length=limit),
+            "prompts",
+            limit,
+            fits=lambda prompt, place, report: encode.prompt_fits(assembly.tokenizer, prompt, place, report),
+            look=look,
+        )
         algorithm = self.kind(own, rollout.temperature)
-        feed, seed = self.feed(len(prompts)), self.training.seed
+        prepared = self._rows("prompts", encoder, algorithm.study)
+        judges, models = self._judges(reward)
+        feed = self.feed(prepared)
         beside = self._beside(algorithm, feed.portion)
-        source = Rollouts(prompts, held_out, feed, self._engine(), mix(reward, models), rollout, seed, beside=beside)
+        rewards, seed = mix(reward, models), self.training.seed
+        source = Rollouts(prepared.rows, prepared.held_out, feed, self._engine(), rewards, rollout, seed, beside=beside)
         answers = source.feed.portion * rollout.num_generations
         if algorithm.mini_batches > answers:
             raise UserError(
@@ -181,7 +186,7 @@ class Builder:
         self.folder.inputs(ptx_file=readers.dataset_digest(items))
         limit, rule = self._max_length(), self.options[DataConfig].truncation
         rows, report = encode.encode_demonstrations(self.assembly.tokenizer, items, max_length=limit, truncation=rule)
-        self._tell([f"ptx_file: {line}" for line in report.lines()])
+        self._preparation().tell([f"ptx_file: {line}" for line in report.lines()])
         feed = Feed(len(rows), algorithm.pretraining_rows or prompts, self.training.seed + 1)
         return Rows(rows, [], collate.collate_demonstrations, feed, len(rows))
 
@@ -227,39 +232,21 @@ class Builder:
         """What each aspect of the reward model weighs; none where it has no aspects."""
         return list(weights_of(judge.aspects, self.options[RewardConfig].aspect_weights).values()) if judge is not None else []
 
-    def _rows(
-        self,
-        read: Callable[[str], list[Any]],
-        encode: Callable[[Sequence[Any]], tuple[list[Any], EncodeReport]],
-        study: Callable[[list[Any], list[Any]], None] | None = None,
-    ) -> tuple[list[Any], list[Any]]:
+    def _rows(self, wants: Any, encoder: Encoder, study: Study) -> Prepared:
         """Training and held-out rows, split by prompt; what was found in them, and what was left out, is told and kept."""
-        data = self.options[DataConfig]
-        items, held_out = read(data.train_file), []
-        self.folder.inputs(train_file=readers.dataset_digest(items))
-        if data.eval_file is not None:
-            held_out = read(data.eval_file)
-            self.folder.inputs(eval_file=readers.dataset_digest(held_out))
-        elif data.eval_fraction:
-            splits = split_by_prompt(
-                items, fractions=(1 - data.eval_fraction, data.eval_fraction, 0.0), seed=self.training.seed
-            )
-            items, held_out = splits.train, splits.validation
-        if data.data_half != "none":
-            whole, items = len(items), half(items, data.data_half)
-            self._tell([f"data_half {data.data_half}: {len(items):,} of {whole:,} rows are trained on"])
-        if self.training.early_stopping_patience and not (held_out and self.training.eval_steps):
+        found = self._preparation().prepare(wants, encoder, thumbs=self.kind.thumbs, study=study)
+        if self.training.early_stopping_patience and not (len(found.held_out) and self.training.eval_steps):
             raise UserError("early_stopping_patience needs held-out rows (eval_file, or eval_fraction above 0) and eval_steps")
-        self._tell(check({"train": items, "validation": held_out}).lines())
-        if study is not None:
-            study(items, held_out)
-        return self._encoded(items, encode), self._encoded(held_out, encode) if held_out else []
+        return found
+
+    def _preparation(self) -> Preparation:
+        return Preparation(self.options[DataConfig], self.options[ReadConfig], self.folder, self.progress, self.training.seed)
 
     def _max_length(self) -> int:
         """`max_length`, or what the model can read where that is less."""
         asked, context = self.options[DataConfig].max_length, self.assembly.context
         if asked > context:
-            self._tell([f"max_length {asked} is more than the model can read: {context} is used"])
+            self._preparation().tell([f"max_length {asked} is more than the model can read: {context} is used"])
         return min(asked, context)
 
     def _check_context(self, prompt: int, answer: int) -> None:
@@ -270,16 +257,6 @@ class Builder:
                 f"{context} that the model can read; set max_prompt_length to {max(1, context - answer)}, or lower "
                 "max_completion_length"
             )
-
-    def _encoded(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], tuple[list[Any], EncodeReport]]) -> list[Any]:
-        rows, report = encode(items)
-        self._tell(report.lines())
-        return rows
-
-    def _tell(self, lines: list[str]) -> None:
-        for line in lines:
-            self.folder.event(line)
-            self.progress.tell(line)
 
 
 def build(name: str, options: Resolved, folder: RunFolder, progress: Progress) -> Loop:

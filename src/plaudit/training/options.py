@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -88,10 +88,10 @@ class TrainingConfig:
 class DataConfig:
     """Which rows are trained on."""
 
-    train_file: str
-    """JSONL file with one of TRL's dataset types, standard or conversational."""
-    eval_file: str | None = None
-    """JSONL file with held-out rows; none splits them off the training file, by prompt."""
+    train_file: str | list[Any] | dict[str, Any]
+    """File, folder or pattern with rows of a known layout; a list of them; or a mixture, [{path: a.jsonl, weight: 2}, ...]."""
+    eval_file: str | list[Any] | dict[str, Any] | None = None
+    """The same with held-out rows; none splits them off the training file, by prompt."""
     eval_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
     """Share of prompts that is split off where there is no eval_file; 0 trains on everything."""
     data_half: Literal["none", "a", "b"] = "none"
@@ -99,8 +99,10 @@ class DataConfig:
     exist: one to optimise, one to measure. Held-out rows stay whole."""
     max_length: Annotated[int, Ge(8)] = 1024
     """Tokens of a row; longer ones are cut or left out (`truncation`), and counted."""
-    truncation: Literal["keep_start", "drop"] = "keep_start"
-    """keep_start cuts the end off an over-long row; drop leaves the row out. Both are counted and shown."""
+    truncation: Literal["keep_start", "drop", "split"] = "keep_start"
+    """keep_start cuts the end off an over-long row; drop leaves the row out; split makes several rows of a long text."""
+    streaming: bool = False
+    """Read and encode rows when they are needed, for files larger than memory; the batches are the same."""
 
 
 @config

@@ -15,6 +15,7 @@ from plaudit.algorithms.aspects import Aspects
 from plaudit.algorithms.classify import Classify
 from plaudit.config import Resolved
 from plaudit.config import options as known
+from plaudit.data.options import ReadConfig
 from plaudit.models.base import AdapterConfig
 from plaudit.models.classifier import save_classifier
 from plaudit.models.folder import save_model
@@ -33,7 +34,7 @@ from plaudit.training.reports import held_out_report
 from plaudit.training.sources import Rollouts, Rows
 from plaudit.training.trace import traces
 
-SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, TrainingConfig, OptimizerConfig)
+SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, ReadConfig, TrainingConfig, OptimizerConfig)
 ONLINE: tuple[type, ...] = (RolloutConfig, RewardConfig)
 NORMALISED_ROWS = 256
 """Training answers whose scores say where a reward model's scores lie: their mean is then known to 1/16 of their deviation."""

@@ -59,15 +59,17 @@ class Rows:
         return Portion(self.collate(chosen), {"epoch": epoch, "num_tokens": float(sum(item.length for item in chosen))})
 
     def evaluate(self, step: int, learner: Learner) -> tuple[dict[str, float], list[JSON]]:
-        if not self.held_out:
+        if not len(self.held_out):
             return {}, []
         return {f"eval_{name}": value for name, value in learner.evaluate(self.batches()).items()}, []
 
     def batches(self) -> Iterator[Batch]:
         """The held-out rows, in order of their length."""
-        ordered = sorted(self.held_out, key=lambda item: item.length)
+        known = getattr(self.held_out, "lengths", None)  # of rows that are encoded when they are needed
+        lengths = [item.length for item in self.held_out] if known is None else known
+        ordered = sorted(range(len(self.held_out)), key=lambda i: lengths[i])
         for start in range(0, len(ordered), self.eval_rows):
-            yield self.collate(ordered[start : start + self.eval_rows])
+            yield self.collate([self.held_out[i] for i in ordered[start : start + self.eval_rows]])
 
 
 class Rollouts:
@@ -90,6 +92,8 @@ class Rollouts:
         self.prompts, self.held_out, self.feed, self.engine = prompts, held_out[: options.num_eval_prompts], feed, engine
         self.rewards, self.options, self.seed, self.max_steps = rewards, options, seed, max_steps
         self.beside = beside
+        self.asked: dict[str, Prompt] = {}
+        """The prompts of the last answers."""
 
     def sampling(self, seed: int) -> Sampling:
         """The options as the engine takes them, with a seed of this step's own."""
@@ -140,6 +144,7 @@ class Rollouts:
         version = f"step-{learner.steps}"
         if self.engine.version != version:
             self.engine.load(learner.networks["policy"].weights(), version)
+        self.asked = {prompt.id: prompt for prompt in prompts}
         clock = time.perf_counter()
         try:
             completions = self.engine.generate(prompts, n, self.sampling(seed))
@@ -164,7 +169,7 @@ class Rollouts:
 
     def sample(self, item: Scored) -> JSON:
         """An answer as samples.jsonl keeps it."""
-        prompt = next(p for p in (*self.prompts, *self.held_out) if p.id == item.completion.prompt_id)
+        prompt = self.asked[item.completion.prompt_id]
         return {
             "prompt": prompt.text if prompt.text is not None else prompt.messages[-1].content,
             "answer": item.completion.text,

@@ -6,7 +6,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from plaudit.config import options as options_of
 from plaudit.core.batch import from_rows
 from plaudit.data.aspects import EncodedAspects, collate_aspects
-from plaudit.data.collate import collate_labels
+from plaudit.data.collate import collate_labels, collate_steps
 from plaudit.data.encode import Encoded
 from plaudit.data.template import Row
 from plaudit.models.base import AdapterConfig, Base
@@ -53,7 +53,7 @@ def passes(name, count):
 
 def roles(name):
     """Roles of an algorithm, and the width of the head that each has; 0 is none."""
-    widths = {"value": 1, "score": 1, "classes": CLASSES}
+    widths = {"value": 1, "score": 1, "steps": 1, "classes": CLASSES}
     return {role: max((widths.get(want, 0) for want in wants), default=0) for role, wants in kind_of(name).networks.items()}
 
 
@@ -212,8 +212,25 @@ def aspects(count=7, seed=0, dtype=F64):
     return collate_aspects(encoded, dtype=dtype)
 
 
+def steps(count=7, seed=0, dtype=F64):
+    """Answers whose steps are judged, some on their last token, some before it; weighted."""
+    ids, mask = rows(count, seed, shortest=2)
+    encoded = []
+    for r, (i, m) in enumerate(zip(ids, mask, strict=True)):
+        marks = tuple((t, float((t + r) % 3 == 0) or 0.25 * (r % 2)) for t in range(m.index(1), len(i), 2))
+        encoded.append(Encoded((Row(i, m, m.index(1)),), r, weight=0.5 + r % 2, marks=marks))
+    return collate_steps(encoded, dtype=dtype)
+
+
 RATED = ({"helpful": 1.0, "safe": 3.0}, {"helpful": 4.0, "brief": 2.0}, {"brief": 0.5, "safe": 1.0}, {"helpful": 2.5})
-MEALS = {"aspects": aspects, "demonstrations": demonstrations, "rankings": pairs, "labels": labels, "prompts": rollouts}
+MEALS = {
+    "aspects": aspects,
+    "steps": steps,
+    "demonstrations": demonstrations,
+    "rankings": pairs,
+    "labels": labels,
+    "prompts": rollouts,
+}
 OWN_MEALS = {"classify": classes, "rating": classes}
 """Algorithms whose labels are not thumbs."""
 BATCHES = {name: OWN_MEALS.get(name, MEALS[kind_of(name).eats]) for name in KINDS}

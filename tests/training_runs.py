@@ -29,6 +29,7 @@ ONLINE = [
 OWN_MEALS = {"classify": ["train_file=../classes.jsonl"]}
 """Algorithms whose labels are not thumbs."""
 MEALS = {
+    "steps": ["train_file=../steps.jsonl"],
     "aspects": ["train_file=../aspects.jsonl"],
     "demonstrations": ["train_file=../demonstrations.jsonl"],
     "rankings": ["train_file=../pairs.jsonl"],
@@ -68,6 +69,8 @@ def write_data(folder: Path) -> Path:
     lines("labels.jsonl", thumbs)
     rated = [{"short": len(q) % 4, "odd": i % 2} if i % 3 else {"short": len(q) % 4} for i, q in enumerate(QUESTIONS)]
     lines("aspects.jsonl", [{"prompt": q, "completion": q[9:], "scores": s} for q, s in zip(QUESTIONS, rated, strict=True)])
+    worked = [{"prompt": q, "completions": [q[9:], "Sent."], "labels": [True, i % 2 == 0]} for i, q in enumerate(QUESTIONS)]
+    lines("steps.jsonl", worked)
     lines("classes.jsonl", [{"text": q, "label": q.split()[2]} for q in QUESTIONS])
     lines("prompts.jsonl", [{"prompt": q} for q in QUESTIONS])
     (folder / "rewards.py").write_text(REWARDS)

@@ -87,7 +87,7 @@ class Online:
 
 def networks_of(algorithm, tokenizer, seed):
     """A network of its own for each role, the first of them from `seed`, the others from other seeds."""
-    widths = {"value": 1, "score": 1, "classes": algorithm.width}
+    widths = {"value": 1, "score": 1, "steps": 1, "classes": algorithm.width}
     return {
         role: network(role, tokenizer, seed + 100 * number, head=max(widths.get(want, 0) for want in wants))
         for number, (role, wants) in enumerate(algorithm.networks.items())

@@ -68,7 +68,7 @@ class Aspects(Algorithm):
     def metrics(self, outputs: Outputs, batch: Batch) -> dict[str, Moments]:
         """Of each aspect, over the rows that rate it, the sums from which error and correlation follow."""
         assert outputs.classes is not None
-        found = {}
+        found: dict[str, Moments] = {}
         for place, name in enumerate(self.scale):
             rated, target, said = self._rated(batch, name), self._target(batch, name), outputs.classes[:, place].detach()
             parts = {"error": (said - target) ** 2, "target": target, "said": said, "product": said * target}

@@ -18,7 +18,7 @@ from plaudit.core import masked
 from plaudit.core.batch import Batch, Outputs
 
 Tensor = torch.Tensor
-Want = Literal["logp", "entropy", "value", "score", "classes"]
+Want = Literal["logp", "entropy", "value", "score", "classes", "steps"]
 Stream = Literal["old", "entropy", "value", "ref"]
 
 

@@ -75,7 +75,7 @@ def rewards_of(options: RewardConfig, judges: Sequence[Network], policy_tokenize
     from plaudit.rewards.mix import mix
 
     members = [
-        reward_of(judge, member_name(n, len(judges)), options.aspect_weights, batch_size=16, policy_tokenizer=policy_tokenizer)
+        reward_of(judge, member_name(n, len(judges)), options, batch_size=16, policy_tokenizer=policy_tokenizer)
         for n, judge in enumerate(judges, 1)
     ]
     return mix(options, together(options, members)) if members or options.reward_funcs else None

@@ -140,9 +140,12 @@ def joined(first: Batch, second: Batch) -> Batch:
 
     apart = int(a.group.max()) + 1 if len(a) else 0
     return Batch(
-        *(torch.cat([getattr(part, name) for part in (a, b)]) for name in ("ids", "mask", "length")),
+        torch.cat([a.ids, b.ids]),
+        torch.cat([a.mask, b.mask]),
+        torch.cat([a.length, b.length]),
         torch.cat([a.group, b.group + apart]),
-        *(torch.cat([getattr(part, name) for part in (a, b)]) for name in ("place", "key")),
+        torch.cat([a.place, b.place]),
+        torch.cat([a.key, b.key]),
         streams=both(a.streams, b.streams, (width,)),
         sides=both(a.sides, b.sides, ()),
     )
@@ -153,6 +156,7 @@ class Outputs:
     """What a forward pass says of the rows of a batch; only what was asked for is there.
 
     logp, entropy, value: [R, T], 0 where the mask is 0. score: [R], classes: [R, C], read at the row's last token.
+    steps: [R, T], read at the tokens where the stream `step` is 1, 0 elsewhere.
     """
 
     logp: Tensor | None = None
@@ -160,6 +164,7 @@ class Outputs:
     value: Tensor | None = None
     score: Tensor | None = None
     classes: Tensor | None = None
+    steps: Tensor | None = None
 
 
 def from_rows(

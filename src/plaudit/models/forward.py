@@ -113,7 +113,7 @@ def read(
 
     logp, entropy and value are made for tokens with mask 1 only and stand at those tokens; a token at place 0 of its row has
     nothing before it and is refused. score and classes are read at each row's last token (`length - 1`), wherever
-    padding begins.
+    padding begins; steps at the tokens themselves where the stream `step` is 1.
     """
     found: dict[str, Tensor] = {}
     row, token = batch.mask.nonzero(as_tuple=True)
@@ -138,6 +138,9 @@ def read(
             found["entropy"] = _stream(batch, row, token, entropy)
     if "value" in want:
         found["value"] = _stream(batch, row, token, _scalar(scalar_head, before))
+    if "steps" in want:
+        row, token = batch["step"].nonzero(as_tuple=True)
+        found["steps"] = _stream(batch, row, token, _scalar(scalar_head, layout.flat(hidden, row, token)))
     if want & {"score", "classes"}:
         rows = torch.arange(len(batch), device=batch.ids.device)
         last = layout.flat(hidden, rows, batch.length - 1)

@@ -43,6 +43,8 @@ class Network:
     ) -> None:
         self.aspects: tuple[str, ...] = ()
         """Of a reward model of several aspects, what each output of its head is called."""
+        self.step_separator = ""
+        """Of a process reward model, the text that ends a step."""
         self.role, self.base, self.adapter, self.whole, self.head = role, base, adapter, whole, head
         self.autocast, self.packing, self.checkpointing, self.chunk = autocast, packing, checkpointing, chunk
         self.sharing = sharing and not packing

@@ -40,6 +40,8 @@ class RewardInfo:
     lora: dict[str, Any]
     aspects: dict[str, list[float]] = field(default_factory=dict)
     """Of a reward model of several aspects: their names in the order of the head -> mean and deviation of their scores."""
+    step_separator: str = ""
+    """Of a process reward model, the text that ends a step."""
 
 
 def save_reward(
@@ -49,15 +51,16 @@ def save_reward(
     mean: float = 0.0,
     deviation: float = 1.0,
     aspects: Mapping[str, tuple[float, float]] | None = None,
+    step_separator: str = "",
 ) -> None:
     """Write a trained reward model; the folder appears whole or not at all. UserError where it cannot be written.
 
-    `aspects`: name -> mean and deviation of its scores, for a head of several.
+    `aspects`: name -> mean and deviation of its scores, for a head of several. `step_separator`: of a process reward model.
     """
     base, adapter = network.base, network.adapter
     options = base.options if adapter is None else base.options_of(adapter)
     scales = {name: list(scale) for name, scale in (aspects or {}).items()}
-    info = RewardInfo(base.name, base.digest, adapter is not None, mean, deviation, asdict(options), scales)
+    info = RewardInfo(base.name, base.digest, adapter is not None, mean, deviation, asdict(options), scales, step_separator)
     write_folder(folder, lambda place: _write_reward(place, network, info, options))
 
 
@@ -128,7 +131,7 @@ def put_reward(folder: Path, base: Base, name: str, *, seed: int = 0, **settings
         for key, value in saved.items():
             mine[key.removeprefix("base_model.model.")].copy_(value)
     network = Network(name, base, adapter=name, head=_head(folder, info, base), **settings)
-    network.aspects = tuple(info.aspects)
+    network.aspects, network.step_separator = tuple(info.aspects), info.step_separator
     return network
 
 
@@ -142,7 +145,7 @@ def load_reward(folder: Path, *, dtype: torch.dtype, device: torch.device, **set
     loaded = load(folder, dtype=dtype)
     base = Base(loaded.model.to(device), loaded.tokenizer, loaded.digest, str(folder), AdapterConfig())
     network = Network("reward", base, head=_head(folder, info, base), **settings)
-    network.aspects = tuple(info.aspects)
+    network.aspects, network.step_separator = tuple(info.aspects), info.step_separator
     return network
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from plaudit.models.network import Network
 from plaudit.models.scorer import Scorer
 from plaudit.rewards.base import Context, Reward, Scores
+from plaudit.rewards.mix import RewardConfig
 from plaudit.rewards.model import ModelReward
+from plaudit.rewards.steps import StepReward
 from plaudit.schema import Completion, Prompt, UserError
 
 
@@ -49,12 +51,12 @@ def weights_of(aspects: Sequence[str], given: Mapping[str, float] | None) -> dic
     return {aspect: (given or {}).get(aspect, 1.0) for aspect in aspects}
 
 
-def reward_of(
-    network: Network, name: str, aspect_weights: Mapping[str, float] | None, *, batch_size: int, policy_tokenizer: Any
-) -> Reward:
-    """A loaded reward model as a reward, whether it has aspects or not."""
+def reward_of(network: Network, name: str, options: RewardConfig, *, batch_size: int, policy_tokenizer: Any) -> Reward:
+    """A loaded reward model as a reward, whatever its kind."""
     scorer, tokenizer = Scorer(network, batch_size), network.base.tokenizer
-    weights = weights_of(network.aspects, aspect_weights)
+    weights = weights_of(network.aspects, options.aspect_weights)
+    if network.step_separator:
+        return StepReward(network, options.step_reward, name, batch_size=batch_size, policy_tokenizer=policy_tokenizer)
     if weights:
         return AspectReward(scorer, tokenizer, weights, name, policy_tokenizer=policy_tokenizer)
     return ModelReward(scorer, tokenizer, name, policy_tokenizer=policy_tokenizer)

@@ -38,7 +38,7 @@ class EnsembleReward:
             context.log_part(member.name, scores)
         found: Scores = []
         for row in zip(*tables, strict=True):
-            scores = [score for score in row if score is not None]
+            scores: list[float] = [score for score in row if score is not None]
             found.append(self.combined(scores) if scores else None)
             if scores:
                 context.log_metric(DISAGREEMENT, deviation(scores))

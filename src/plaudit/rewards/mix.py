@@ -38,6 +38,8 @@ class RewardConfig:
     """lower_confidence_bound: deviations of the members that are taken off their mean."""
     aspect_weights: dict[str, float] | None = None
     """Weights of a reward model's aspects by name; those not named count 1."""
+    step_reward: Literal["min", "product", "last", "dense"] = "min"
+    """Of a process reward model: the lowest chance of a step, their product, the last, or each on its step's last token."""
     missing_eos_penalty: Annotated[float, Ge(0)] | None = None
     """Subtracted from the reward of an answer that ran into the length limit."""
     missing_eos_score: float | None = None

@@ -122,7 +122,7 @@ class Assembly:
         if reward is None or folder is None:
             return self.trained("critic", head=True)
         network = self._critic_from(reward, folder, weights)
-        if new_head:
+        if new_head or reward.step_separator:  # a process reward model's head gives the logit of a chance, not a reward
             network.head = scalar_head(self.base.width).to(self.precision.device)
         return network
 

@@ -199,8 +199,7 @@ class Builder:
             judge = self.assembly.reward(path, judges)
             judges.append(judge)
             name, size = member_name(number, len(paths)), self.training.per_device_eval_batch_size
-            tokenizer, weights = self.assembly.tokenizer, options.aspect_weights
-            members.append(reward_of(judge, name, weights, batch_size=size, policy_tokenizer=tokenizer))
+            members.append(reward_of(judge, name, options, batch_size=size, policy_tokenizer=self.assembly.tokenizer))
         if paths:
             self.folder.inputs(reward_model_path=" ".join(reward_digest(path) for path in paths))
         return judges, together(options, members)
@@ -225,7 +224,7 @@ class Builder:
                 found[role] = self.assembly.critic(judge, folder, new_head=new_head, weights=weights)
             else:
                 classes = algorithm.width if "classes" in wants else 0
-                found[role] = self.assembly.trained(role, head="score" in wants, classes=classes)
+                found[role] = self.assembly.trained(role, head=bool(wants & {"score", "steps"}), classes=classes)
         return found
 
     def _aspect_weights(self, judge: Network | None) -> list[float]:

@@ -15,6 +15,7 @@ from plaudit.algorithms.aspects import Aspects
 from plaudit.algorithms.classify import Classify
 from plaudit.config import Resolved
 from plaudit.config import options as known
+from plaudit.data.encode import STEP_SEPARATOR
 from plaudit.data.options import ReadConfig
 from plaudit.models.base import AdapterConfig
 from plaudit.models.classifier import save_classifier
@@ -139,6 +140,9 @@ def _save_model(loop: Loop, folder: Path) -> Path:
         return folder
     if isinstance(algorithm, Classify):
         save_classifier(folder, network, algorithm.classes)
+        return folder
+    if "steps" in wants:
+        save_reward(folder, network, step_separator=STEP_SEPARATOR)
         return folder
     if "score" in wants:
         assert isinstance(loop.source, Rows)

@@ -38,10 +38,10 @@ class EnsembleReward:
             context.log_part(member.name, scores)
         found: Scores = []
         for row in zip(*tables, strict=True):
-            scores: list[float] = [score for score in row if score is not None]
-            found.append(self.combined(scores) if scores else None)
-            if scores:
-                context.log_metric(DISAGREEMENT, deviation(scores))
+            some = [score for score in row if score is not None]
+            found.append(self.combined(some) if some else None)
+            if some:
+                context.log_metric(DISAGREEMENT, deviation(some))
         return found
 
     def combined(self, scores: Sequence[float]) -> float:

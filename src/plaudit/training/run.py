@@ -133,9 +133,10 @@ def _save_model(loop: Loop, folder: Path) -> Path:
     algorithm = loop.learner.algorithm
     if isinstance(algorithm, Aspects):
         assert isinstance(loop.source, Rows)
-        each = torch.tensor(Scorer(network).each([row.ids for item in loop.source.rows[:256] for row in item.rows]))
-        spread = zip(each.double().mean(0).tolist(), each.double().std(0, correction=0).tolist(), strict=True)
-        scales = {name: (mean, max(1e-6, width)) for name, (mean, width) in zip(algorithm.scale, spread, strict=True)}
+        rows = [loop.source.rows[i].rows[0].ids for i in range(min(NORMALISED_ROWS, len(loop.source.rows)))]
+        each = torch.tensor(Scorer(network).each(rows), dtype=torch.float64)
+        lie = zip(each.mean(0).tolist(), each.std(0, correction=0).tolist(), strict=True)
+        scales = {name: (mean, max(1e-6, width)) for name, (mean, width) in zip(algorithm.scale, lie, strict=True)}
         save_reward(folder, network, aspects=scales)
         return folder
     if isinstance(algorithm, Classify):

@@ -156,7 +156,8 @@ class Outputs:
     """What a forward pass says of the rows of a batch; only what was asked for is there.
 
     logp, entropy, value: [R, T], 0 where the mask is 0. score: [R], classes: [R, C], read at the row's last token.
-    steps: [R, T], read at the tokens where the stream `step` is 1, 0 elsewhere.
+    steps: [R, T], read at the tokens where the stream `step` is 1, 0 elsewhere. hidden: [N, D], the states that the N tokens
+    with mask 1 are read from, row by row.
     """
 
     logp: Tensor | None = None
@@ -165,6 +166,7 @@ class Outputs:
     score: Tensor | None = None
     classes: Tensor | None = None
     steps: Tensor | None = None
+    hidden: Tensor | None = None
 
 
 def from_rows(

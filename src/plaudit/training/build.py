@@ -12,12 +12,14 @@ from typing import Any
 import torch
 
 from plaudit.algorithms.base import Algorithm
+from plaudit.algorithms.classify import Classify
 from plaudit.config import Resolved
 from plaudit.core.batch import Batch
 from plaudit.data import aspects, collate, encode, readers
 from plaudit.data.options import ReadConfig
 from plaudit.engines.base import Engine
-from plaudit.engines.torch_engine import TorchEngine, end_token_ids
+from plaudit.engines.opening import engine_for
+from plaudit.engines.torch_engine import TorchEngine
 from plaudit.models.base import AdapterConfig
 from plaudit.models.network import Network
 from plaudit.models.scorer import reward_digest
@@ -34,6 +36,7 @@ from plaudit.training.learner import Learner
 from plaudit.training.loop import Best, Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress
+from plaudit.training.regularise import RegularisationConfig
 from plaudit.training.rows import Encoder, Preparation, Prepared, Study
 from plaudit.training.sources import Rollouts, Rows, Source
 
@@ -120,7 +123,12 @@ class Builder:
         own = self.options[self.kind.Config]
         if self.kind.eats == "prompts":
             return self._online(own)
-        algorithm = self.kind(own)
+        algorithm, adapter = self.kind(own), self.options[AdapterConfig]
+        if isinstance(algorithm, Classify) and adapter.use_peft and not adapter.mergeable:
+            raise UserError(
+                f"a classifier is saved as one model, into which an adapter of peft_type {adapter.peft_type} cannot be merged; "
+                "use lora, or use_peft=false"
+            )
         source = self._offline(algorithm)  # first, since a head may be as wide as there are classes
         return algorithm, self._networks(algorithm, None, None), source
 
@@ -206,14 +214,19 @@ class Builder:
 
     def _engine(self) -> Engine:
         assembly, model = self.assembly, self.assembly.base.model
-        return TorchEngine(
-            model.config,
+        engine = engine_for(
+            model,
             assembly.tokenizer,
             dtype=torch.bfloat16 if assembly.precision.bf16 else model.dtype,
             slots=self.options[RolloutConfig].rollout_slots,
             device=assembly.precision.device,
-            eos_token_ids=end_token_ids(model),
         )
+        if assembly.lora and not assembly.adapter.mergeable and not isinstance(engine, TorchEngine):
+            raise UserError(
+                f"answers of a {model.config.model_type} model are written by transformers' own generate, which cannot use "
+                f"peft_type {assembly.adapter.peft_type}; use lora or ia3"
+            )
+        return engine
 
     def _networks(self, algorithm: Algorithm, judge: Network | None, folder: Path | None) -> dict[str, Network]:
         """A network for each role; one that gives values starts from the reward model where there is one."""
@@ -274,7 +287,12 @@ def build(name: str, options: Resolved, folder: RunFolder, progress: Progress) -
         micro_batch=training.per_device_train_batch_size,
         reference=assembly.reference() if algorithm.reference else None,
         seed=training.seed,
+        regularisation=options[RegularisationConfig] if kind.dropout else RegularisationConfig(),
     )
+    learner.regularisation.check(options[AdapterConfig].lora_dropout)
+    if learner.regularisation.moves_embeddings:  # each row has noise of its own, so no two begin alike
+        for network in networks.values():
+            network.sharing = False
     if isinstance(source, Rollouts):
         source.max_steps = steps
     return Loop(learner, source, folder, training, Best(*kind.best), steps, assembly.precision.bf16, progress, kind.shown)

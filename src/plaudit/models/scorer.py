@@ -188,9 +188,8 @@ def load_rewards(folders: Sequence[Path], *, dtype: torch.dtype, device: torch.d
 def _head(folder: Path, info: RewardInfo, base: Base) -> torch.nn.Linear:
     """The saved head, rescaled so that scores on the training answers have mean 0 and deviation 1."""
     if info.aspects:
-        return rescaled_each(
-            _saved_head(folder, info, base.width), [(mean, deviation) for mean, deviation in info.aspects.values()]
-        ).to(base.model.device)
+        scales = [(mean, deviation) for mean, deviation in info.aspects.values()]
+        return rescaled_each(_saved_head(folder, info, base.width), scales).to(base.model.device)
     return rescaled(_saved_head(folder, info, base.width), info.mean, info.deviation).to(base.model.device)
 
 

@@ -278,7 +278,7 @@ TABLE: Mapping[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
     "an algorithm that eats something else": (
         algorithm("class Mine(SFT):", "    eats = 'pairs'"),
         MINE,
-        ("it eats 'pairs'; an algorithm eats demonstrations, rankings, labels or prompts",),
+        ("it eats 'pairs'; an algorithm eats demonstrations, rankings, labels, steps or prompts",),
     ),
     "an algorithm that trains nothing": (algorithm("class Mine(SFT):", "    networks = {}"), MINE, ("its networks are empty",)),
     "an algorithm with an option that every run has": (

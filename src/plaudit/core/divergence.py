@@ -37,7 +37,8 @@ def head_divergence(
         logp, logq = (_logits(x, weight, bias, temperature, softcap).log_softmax(-1) for x in (a, b))
         return 0.5 * ((logp.exp() - logq.exp()) * (logp - logq)).sum(-1)
 
-    parts = [checkpoint(part, a, b, use_reentrant=False) for a, b in zip(one.split(chunk), two.split(chunk), strict=True)]
+    cuts = range(0, one.shape[0], chunk)
+    parts = [checkpoint(part, one[i : i + chunk], two[i : i + chunk], use_reentrant=False) for i in cuts]
     return torch.cat(parts) if parts else one.new_zeros(0)
 
 

@@ -141,8 +141,8 @@ class Network:
         output, rule = self.base.model.get_output_embeddings(), self.base.logits
         weight, bias = (None if part is None else part.to(one.dtype) for part in (output.weight, output.bias))
         assert weight is not None
-        how = {"temperature": temperature / rule.scale, "softcap": rule.softcap, "chunk": self.chunk}
-        return head_divergence(one, two, weight, bias=bias, **how)
+        heat = temperature / rule.scale
+        return head_divergence(one, two, weight, bias=bias, temperature=heat, softcap=rule.softcap, chunk=self.chunk)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """(Hugging Face name, tensor) of the whole model, adapter merged; what an engine loads."""

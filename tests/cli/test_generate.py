@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from plaudit.cli.evaluate import compared
+from plaudit.evaluation.against import compared
 from plaudit.cli.main import main
 from plaudit.engines.opening import model_of
 

@@ -3,21 +3,53 @@
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from plaudit.algorithms.ppo import PPO, PPOConfig
-from plaudit.algorithms.reward import RewardModel, RewardModelConfig
-from plaudit.algorithms.sft import SFT, SFTConfig
+from plaudit.config import options as options_of
 from plaudit.core.batch import from_rows
+from plaudit.data.collate import collate_labels
+from plaudit.data.encode import Encoded
+from plaudit.data.template import Row
 from plaudit.models.base import AdapterConfig, Base
 from plaudit.models.heads import scalar_head
 from plaudit.models.network import Network
 from plaudit.models.tiny import tiny_tokenizer
+from plaudit.registry import find, names
 from plaudit.training.learner import Learner
 from plaudit.training.options import OptimizerConfig
 
 VOCABULARY = 29
 F64 = torch.float64
-ROLES = {"sft": {"policy": False}, "reward": {"reward": True}, "ppo": {"policy": False, "critic": True}}
-"""Roles of each algorithm, and whether they have a scalar head."""
+KINDS = names("algorithms")
+"""Every algorithm that is registered: what holds for all is tested for a new one without its being listed."""
+ON = {
+    "sft": {"entropy_coef": 0.1},
+    "reward": {"center_rewards_coefficient": 0.01},
+    "ppo": {"entropy_coef": 0.01},
+    "grpo": {"entropy_coef": 0.01, "beta": 0.05, "delta": 1.5, "epsilon_high": 0.3},
+    "reinforce_pp": {"entropy_coef": 0.01, "use_group_baseline": True},
+    "dpo": {"rpo_alpha": 0.1, "label_smoothing": 0.1},
+    "simpo": {"cpo_alpha": 0.1},
+}
+"""Options that switch on the terms of a loss that are off by default."""
+
+
+def kind_of(name):
+    """The algorithm's class."""
+    return find("algorithms", name)
+
+
+def has(name, option):
+    """Whether the algorithm has this option."""
+    return option in options_of([kind_of(name).Config])
+
+
+def passes(name, count):
+    """Options for so many passes over a batch, where the algorithm can make more than one."""
+    return {option: count for option in ("num_ppo_epochs", "num_iterations") if has(name, option)}
+
+
+def roles(name):
+    """Roles of an algorithm, and whether they have a scalar head."""
+    return {role: bool(wants & {"value", "score"}) for role, wants in kind_of(name).networks.items()}
 
 
 def llama(seed=0, dtype=F64, **options):
@@ -118,23 +150,37 @@ def pairs(count=4, seed=0, dtype=F64, weights=True):
     return from_rows(ids, mask, group=group, place=place, key=[2000 + r for r in range(2 * count)], sides=sides, dtype=dtype)
 
 
-def rollouts(count=6, seed=0, dtype=F64):
-    """A PPO batch before annotation."""
+def rollouts(count=7, seed=0, dtype=F64):
+    """Answers with rewards, before annotation: two siblings a prompt, three for the last where the count is odd."""
     ids, mask = rows(count, seed)
     generator = torch.Generator().manual_seed(seed + 1)
-    return from_rows(ids, mask, sides={"reward": torch.randn(count, generator=generator, dtype=dtype).tolist()}, dtype=dtype)
+    group = [min(r // 2, max(0, count // 2 - 1)) for r in range(count)]
+    sides = {
+        "reward": torch.randn(count, generator=generator, dtype=dtype).tolist(),
+        "truncated": [float(r == 1) for r in range(count)],
+        "limit": [9.0] * count,
+    }
+    place = [r - group.index(group[r]) for r in range(count)]
+    return from_rows(ids, mask, group=group, place=place, sides=sides, dtype=dtype)
 
 
-BATCHES = {"sft": demonstrations, "reward": pairs, "ppo": rollouts}
+def labels(count=5, seed=0, dtype=F64):
+    """A KTO batch of labelled answers, each behind the next prompt too."""
+    ids, mask = rows(count, seed)
+    rows_ = [Row(i, m, m.index(1)) for i, m in zip(ids, mask, strict=True)]
+    encoded = [Encoded((row,), r, weight=0.5 + r % 3, label=float(r % 2)) for r, row in enumerate(rows_)]
+    return collate_labels(encoded, mismatched=True, dtype=dtype)
+
+
+MEALS = {"demonstrations": demonstrations, "rankings": pairs, "labels": labels, "prompts": rollouts}
+BATCHES = {name: MEALS[kind_of(name).eats] for name in KINDS}
 
 
 def algorithm(kind, **options):
     """The algorithm with every term of its loss switched on, unless options say otherwise."""
-    if kind == "sft":
-        return SFT(SFTConfig(**{"entropy_coef": 0.1, **options}))
-    if kind == "reward":
-        return RewardModel(RewardModelConfig(**{"center_rewards_coefficient": 0.01, **options}))
-    return PPO(PPOConfig(**{"entropy_coef": 0.01, "num_ppo_epochs": 2, **options}), temperature=0.9)
+    made = kind_of(kind)
+    chosen = made.Config(**{**ON.get(kind, {}), **passes(kind, 2), **options})
+    return made(chosen, temperature=0.9 if made.eats == "prompts" else 1.0)
 
 
 def learner(kind, *, options=None, optimizer=None, full=False, dtype=F64, lora=None, micro_batch=8, total_steps=10, **settings):
@@ -142,15 +188,16 @@ def learner(kind, *, options=None, optimizer=None, full=False, dtype=F64, lora=N
     shared = base(dtype=dtype, **(lora or {}))
     networks = {
         role: whole(role, scalar=scalar, dtype=dtype, **settings) if full else adapter(shared, role, scalar=scalar, **settings)
-        for role, scalar in ROLES[kind].items()
+        for role, scalar in roles(kind).items()
     }
+    made = algorithm(kind, **(options or {}))
     return Learner(
-        algorithm(kind, **(options or {})),
+        made,
         networks,
         OptimizerConfig(**{"learning_rate": 1e-3, "max_grad_norm": 0.0, **(optimizer or {})}),
         total_steps=total_steps,
         micro_batch=micro_batch,
-        reference=Network("reference", shared, **settings) if kind == "ppo" else None,
+        reference=Network("reference", shared, **settings) if made.reference else None,
     )
 
 

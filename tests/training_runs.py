@@ -8,23 +8,41 @@ from pathlib import Path
 from typing import Any
 
 from nursery import At, Done, Nursery
+from plaudit.config import options
+from plaudit.registry import find, names
 
-VERBS = ("sft", "reward", "ppo")
-KINDS = [(verb, peft) for verb in VERBS for peft in (False, True)]
+VERBS = names("algorithms")
+FIRST = ("sft", "reward", "ppo")
+"""One of each kind of loop, for what does not depend on the algorithm."""
+KINDS = [(verb, peft) for verb in FIRST for peft in (False, True)]
+KINDS += [(verb, place % 2 == 0) for place, verb in enumerate(verb for verb in VERBS if verb not in FIRST)]
+"""Every registered algorithm, with adapters or without; the first three with both."""
 QUESTIONS = [f"Where is {what} {i}?" for i in range(6) for what in ("order", "refund", "parcel", "bill")]
 SHARED = [
     *("model_name_or_path=tiny", "bf16=false", "max_length=256", "max_steps=5", "save_steps=1", "eval_steps=2"),
     *("per_device_train_batch_size=4", "learning_rate=1e-3", "warmup_steps=1", "seed=3", "output_dir=run"),
 ]
-OWN = {
-    "sft": ["train_file=../demonstrations.jsonl"],
-    "reward": ["train_file=../pairs.jsonl"],
-    "ppo": [
-        *("train_file=../prompts.jsonl", "reward_funcs=[../rewards.py:shortish]", "max_completion_length=6"),
-        *("max_prompt_length=64", "num_generations=2", "num_ppo_epochs=2", "num_mini_batches=2"),
-        *("kl_target=0.01", "kl_horizon=20"),
-    ],
+ONLINE = [
+    *("train_file=../prompts.jsonl", "reward_funcs=[../rewards.py:shortish]", "max_completion_length=6"),
+    *("max_prompt_length=64", "num_generations=2"),
+]
+MEALS = {
+    "demonstrations": ["train_file=../demonstrations.jsonl"],
+    "rankings": ["train_file=../pairs.jsonl"],
+    "labels": ["train_file=../labels.jsonl"],
+    "prompts": ONLINE,
 }
+WISHES = {"num_ppo_epochs": 2, "num_iterations": 2, "num_mini_batches": 2, "kl_target": 0.01, "kl_horizon": 20}
+"""Set where an algorithm has them, so that whatever moves from step to step moves here."""
+
+
+def own(verb: str) -> list[str]:
+    """What this algorithm needs beside the shared words."""
+    kind = find("algorithms", verb)
+    known = options([kind.Config])
+    return [*MEALS[kind.eats], *(f"{name}={value}" for name, value in WISHES.items() if name in known)]
+
+
 REWARDS = """
 def shortish(completion_ids, **_):
     return [sum(i % 7 for i in ids) / 10 for ids in completion_ids]
@@ -42,6 +60,8 @@ def write_data(folder: Path) -> Path:
 
     lines("demonstrations.jsonl", [{"prompt": said("user", q), "completion": said("assistant", q[9:])} for q in QUESTIONS])
     lines("pairs.jsonl", [{"prompt": q, "chosen": f" Your {q[9:]}", "rejected": " No é."} for q in QUESTIONS])
+    thumbs = [{"prompt": q, "completion": f" Your {q[9:]}", "label": i % 3 > 0} for i, q in enumerate(QUESTIONS)]
+    lines("labels.jsonl", thumbs)
     lines("prompts.jsonl", [{"prompt": q} for q in QUESTIONS])
     (folder / "rewards.py").write_text(REWARDS)
     return folder
@@ -56,7 +76,7 @@ class Runs:
 
     def words(self, verb: str, peft: bool = False) -> list[str]:
         """The command line; with LoRA, PPO's critic and reward come from a reward model on the shared base."""
-        words = ["train", verb, *SHARED, *OWN[verb], f"use_peft={str(peft).lower()}"]
+        words = ["train", verb, *SHARED, *own(verb), f"use_peft={str(peft).lower()}"]
         if verb == "ppo" and peft:
             words.append(f"reward_model_path={self.whole('reward', True) / 'model'}")
         return words

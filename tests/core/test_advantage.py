@@ -77,3 +77,25 @@ def test_the_score_is_paid_on_the_last_counted_token_only():
     mask = t([[0, 1, 1, 0], [0, 1, 0, 1]])
     got = advantage.token_rewards(t([5, -1]), t([[7, 0.5, 0.25, 7], [7, 1, 7, 2]]), mask, 0.1)
     assert got.tolist() == [pytest.approx([0, -0.05, 4.975, 0]), pytest.approx([0, -0.1, 0, -1.2])]
+
+
+# -- among siblings -------------------------------------------------------------------------------------------------------
+
+REWARD = torch.tensor([1.0, 4.0, 3.0, 8.0, 5.0], dtype=F64)
+GROUP = torch.tensor([7, 2, 7, 7, 9])
+"""Prompt 7 has the rewards 1, 3, 8; prompts 2 and 9 have one answer each. Rows of a group need not stand together."""
+
+
+def test_means_and_deviations_of_groups_of_any_size():
+    assert advantage.group_mean(REWARD, GROUP).tolist() == [4.0, 4.0, 4.0, 4.0, 5.0]
+    spread = ((9 + 1 + 16) / 2) ** 0.5
+    assert advantage.group_deviation(REWARD, GROUP).tolist() == pytest.approx([spread, 0.0, spread, spread, 0.0])
+
+
+def test_leave_one_out_takes_the_mean_of_the_others():
+    assert advantage.leave_one_out(REWARD, GROUP).tolist() == [1 - 5.5, 0.0, 3 - 4.5, 8 - 2.0, 0.0]
+
+
+def test_rewards_to_go_by_hand():
+    rewards, mask = t([[1.0, 2.0, 4.0, 9.0]]), t([[0.0, 1.0, 1.0, 0.0]])
+    assert advantage.rewards_to_go(rewards, mask, 0.5).tolist() == [[0.0, 4.0, 4.0, 0.0]]

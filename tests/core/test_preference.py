@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from plaudit.core.preference import bradley_terry, opponent
+from plaudit.core.preference import bradley_terry, log1mexp, log_odds_ratio, opponent, plackett_luce
 
 F64 = torch.float64
 
@@ -71,3 +71,32 @@ def test_equal_scores_cost_log_2_and_push_apart_by_a_half():
     loss = bradley_terry(score, i(1, 0), t(0, 0), t(1, 1))[0]
     loss.backward()
     assert float(loss.detach()) == pytest.approx(math.log(2)) and score.grad.tolist() == pytest.approx([-0.5, 0.5])
+
+
+def test_plackett_luce_is_the_likelihood_of_the_order():
+    """Scores log 3, log 2, log 1 in this order: P = 3/6 * 2/3 * 1. A second group of two: Bradley-Terry."""
+    score = t(math.log(2), math.log(3), 0.0, 1.0, 0.0)
+    terms = plackett_luce(score, i(0, 0, 0, 1, 1), i(1, 0, 2, 0, 1))
+    assert terms.tolist() == pytest.approx([math.log(3 / 2), math.log(2), 0.0, math.log(1 + math.exp(-1)), 0.0])
+
+
+def test_plackett_luce_of_every_order_adds_up_to_one():
+    from itertools import permutations
+
+    score = t(0.3, -1.2, 2.0, 0.7)
+    total = sum(float((-plackett_luce(score, i(0, 0, 0, 0), i(*order)).sum()).exp()) for order in permutations(range(4)))
+    assert total == pytest.approx(1.0, rel=1e-12)
+
+
+def test_log1mexp_is_exact_at_both_ends_and_its_gradient_is_finite():
+    x = t(-1e-12, -0.5, -1.0, -40.0).requires_grad_()
+    assert log1mexp(x).tolist() == pytest.approx(
+        [math.log(1e-12), math.log(1 - math.exp(-0.5)), math.log(1 - math.exp(-1)), -math.exp(-40)]
+    )
+    log1mexp(x).sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_the_log_odds_ratio_by_hand():
+    """Probabilities .8 and .5: odds 4 and 1."""
+    assert float(log_odds_ratio(t(math.log(0.8)), t(math.log(0.5)))) == pytest.approx(math.log(4))

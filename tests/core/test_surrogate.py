@@ -40,3 +40,45 @@ def test_at_ratio_1_the_gradient_is_the_policy_gradient():
     adv = torch.tensor([1.5, -0.5], dtype=F64)
     surrogate.clipped(logp, logp.detach(), adv, 0.2, 0.2).sum().backward()
     assert torch.equal(logp.grad, -adv)
+
+
+def test_the_dual_clip_bounds_what_a_runaway_ratio_costs():
+    """ratio 10, advantage -2: PPO pays 20; with a ceiling of 3 it pays 6 and the gradient is 0. Positive ones stay."""
+    log_ratio = torch.tensor([math.log(10.0), math.log(1.1)], dtype=F64, requires_grad=True)
+    advantage = torch.tensor([-2.0, 2.0], dtype=F64)
+    free = surrogate.two_sided(log_ratio, advantage, 0.2, 0.2)
+    assert free.tolist() == pytest.approx([20.0, -2.2])
+    held = surrogate.two_sided(log_ratio, advantage, 0.2, 0.2, ceiling=3.0)
+    assert held.tolist() == pytest.approx([6.0, -2.2])
+    held.sum().backward()
+    assert log_ratio.grad.tolist() == pytest.approx([0.0, -2.2])
+
+
+def test_two_sided_without_a_ceiling_is_ppos():
+    logp = torch.linspace(-2, 1, 13, dtype=F64)
+    for a in (-1.5, 2.0):
+        advantage = torch.full_like(logp, a)
+        old = torch.full_like(logp, -0.5)
+        assert torch.equal(
+            surrogate.two_sided(logp - old, advantage, 0.1, 0.3), surrogate.clipped(logp, old, advantage, 0.1, 0.3)
+        )
+
+
+def test_a_clipped_weight_keeps_its_gradient():
+    """CISPO: ratio 4 is weighed 2; the gradient is -2 A whatever the ratio."""
+    logp = torch.tensor([0.0], dtype=F64, requires_grad=True)
+    term = surrogate.clipped_weight(logp + math.log(4.0), logp - 0.7, torch.tensor([3.0], dtype=F64), 2.0)
+    assert term.tolist() == pytest.approx([-2.0 * 3.0 * -0.7])
+    term.sum().backward()
+    assert logp.grad.tolist() == [-6.0]
+
+
+def test_the_ratio_of_a_sequence_is_the_geometric_mean_of_its_tokens():
+    log_ratio = torch.tensor([[9.0, math.log(2.0), math.log(8.0)], [1.0, 1.0, 1.0]], dtype=F64)
+    mask = torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]], dtype=F64)
+    assert surrogate.sequence_log_ratio(log_ratio, mask).exp().flatten().tolist() == pytest.approx([4.0, 1.0])
+
+
+def test_truncated_importance_weights():
+    old, sampler = torch.tensor([0.0, 0.0], dtype=F64), torch.tensor([math.log(2.0), -math.log(5.0)], dtype=F64)
+    assert surrogate.truncated_weight(old, sampler, 2.0).tolist() == pytest.approx([0.5, 2.0])

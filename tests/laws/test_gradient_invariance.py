@@ -4,15 +4,14 @@ import pytest
 import torch
 
 from fake_ranks import ranked
-from small_networks import BATCHES, base, gradients, learner, weights
-
-KINDS = ("sft", "reward", "ppo")
+from small_networks import BATCHES, KINDS, base, gradients, has, kind_of, learner, passes, weights
 
 
 def gradient(kind, batch, **settings):
     """The gradient of the first optimiser step (the step itself changes nothing: its learning rate is next to 0)."""
-    options = {"num_ppo_epochs": 1} if kind == "ppo" else {}
-    made = learner(kind, options=options, optimizer={"learning_rate": 1e-300}, **settings)
+    made = learner(
+        kind, options={**passes(kind, 1), **settings.pop("options", {})}, optimizer={"learning_rate": 1e-300}, **settings
+    )
     made.step(batch)
     return gradients(made)
 
@@ -49,7 +48,7 @@ def test_a_shared_trunk_leaves_the_gradient_alone(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_whole_steps_of_several_mini_batches_end_at_the_same_weights(kind):
-    options = {"num_mini_batches": 2} if kind == "ppo" else {}
+    options = {"num_mini_batches": 2} if has(kind, "num_mini_batches") else {}
     ends = []
     for micro_batch, packing, extra in ((99, False, 0), (1, False, 5), (2, True, 0)):
         made = learner(kind, options=options, micro_batch=micro_batch, packing=packing, optimizer={"adam_epsilon": 1e-3})
@@ -63,11 +62,10 @@ def test_whole_steps_of_several_mini_batches_end_at_the_same_weights(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_of_two_ranks_with_unequal_shares_add_up_to_that_of_one(kind):
-    """`total` is all that ranks share before the backward pass: sums of weights, and PPO's statistics."""
+    """`total` is all that ranks share before the backward pass: sums of weights, and statistics."""
     batch = BATCHES[kind]()
-    options = {"num_ppo_epochs": 1} if kind == "ppo" else {}
     shares = [
-        (learner(kind, options=options, optimizer={"learning_rate": 1e-300}), batch.rows(rows))
+        (learner(kind, options=passes(kind, 1), optimizer={"learning_rate": 1e-300}), batch.rows(rows))
         for rows in ([0, 1], list(range(2, len(batch))))
     ]
 
@@ -83,9 +81,9 @@ def test_gradients_of_two_ranks_with_unequal_shares_add_up_to_that_of_one(kind):
 def test_the_usual_mean_of_each_micro_batch_would_break_the_law(kind):
     """The law has teeth: dividing in each micro-batch, as is usual, moves this very gradient by more than 1 %."""
     batch = BATCHES[kind]()
-    options = {"num_ppo_epochs": 1} if kind == "ppo" else {}
-    made = learner(kind, options=options, micro_batch=2)
-    prepared, minis = made.prepared(batch), made.plan(batch)
+    made = learner(kind, options=passes(kind, 1), micro_batch=2)
+    prepared, minis, trunks = made._prepared(batch)
+    prepared = made._gathered(prepared, minis[0], trunks)
     for network in made.networks.values():
         for p in network.parameters().values():
             p.grad = None
@@ -95,12 +93,36 @@ def test_the_usual_mean_of_each_micro_batch_would_break_the_law(kind):
             terms = made.algorithm.loss(
                 network(micro, made.algorithm.networks[role], temperature=made.algorithm.temperature), micro
             )
-            loss = sum((term * micro.weight[name]).sum() / micro.weight[name].sum() for name, term in terms.items())
-            (loss / len(minis[0])).backward()
+            sums = {name: micro.weight[name].sum() for name in terms}
+            if any(sums.values()):  # rows for statistics alone weigh nothing
+                loss = sum((term * micro.weight[name]).sum() / sums[name] for name, term in terms.items())
+                (loss / len(minis[0])).backward()
     assert apart(gradients(made), gradient(kind, batch, micro_batch=2)) > 0.01
 
 
-@pytest.mark.parametrize("kind", ["sft", "reward"])
+VARIANTS = [
+    ("grpo", {"loss_type": "grpo", "scale_rewards": "batch", "mask_truncated_completions": True}),
+    ("grpo", {"loss_type": "dr_grpo", "scale_rewards": "none"}),
+    ("grpo", {"loss_type": "cispo", "epsilon_high": 5.0}),
+    ("grpo", {"loss_type": "grpo", "importance_sampling_level": "sequence"}),
+    ("rloo", {"normalize_advantages": True, "mask_truncated_completions": True}),
+    *(("dpo", {"loss_type": name}) for name in ("sigmoid_norm", "hinge", "ipo", "robust", "apo_zero", "apo_down")),
+    ("kto", {"loss_type": "apo_zero_unpaired"}),
+    ("best_of_n", {"min_reward": 0.0, "num_best": 2}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), VARIANTS, ids=lambda value: str(value))
+def test_the_variants_keep_the_law_too(kind, options):
+    batch = BATCHES[kind]()
+    whole = gradient(kind, batch, micro_batch=99, options=options)
+    assert whole.abs().max() > 1e-3
+    for size in (1, 2):
+        assert apart(gradient(kind, batch, micro_batch=size, options=options), whole) < 1e-12
+    assert apart(gradient(kind, batch, micro_batch=2, options=options, packing=True), whole) < 1e-12
+
+
+@pytest.mark.parametrize("kind", [name for name in KINDS if kind_of(name).dropout])
 def test_dropout_keeps_the_law(kind):
     batch, dropped = BATCHES[kind](), {"lora_dropout": 0.3}
     whole = gradient(kind, batch, micro_batch=99, lora=dropped)

@@ -84,9 +84,17 @@ class Online:
         return rewards
 
 
+def networks_of(algorithm, tokenizer, seed):
+    """A network of its own for each role, the first of them from `seed`, the others from other seeds."""
+    return {
+        role: network(role, tokenizer, seed + 100 * number, head=bool(wants & {"value", "score"}))
+        for number, (role, wants) in enumerate(algorithm.networks.items())
+    }
+
+
 def online(algorithm, tokenizer, prompts, reward, *, seed, rows, tokens, rate, steps):
-    """Policy and critic from scratch, the torch engine, a Python reward function; `rows` answers a step of `tokens` tokens."""
-    networks = {"policy": network("policy", tokenizer, seed), "critic": network("critic", tokenizer, seed + 100, head=True)}
+    """All networks from scratch, the torch engine, a Python reward function; `rows` answers a step of `tokens` tokens."""
+    networks = networks_of(algorithm, tokenizer, seed)
     learner = learner_of(algorithm, networks, rate, steps, tokenizer=tokenizer, seed=seed)
     engine = TorchEngine(networks["policy"].base.model.config, tokenizer, slots=rows)
     options = RolloutConfig(num_generations=rows // len(prompts), max_completion_length=tokens)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from nursery import At
 from plaudit.models.load import load
-from training_runs import KINDS, VERBS, Runs, same
+from training_runs import FIRST, KINDS, Runs, same
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_killed_twice_it_ends_the_same(runs, place, verb, peft, points):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", FIRST)
 def test_killed_in_a_process_of_its_own_it_ends_the_same(runs, place, verb):
     """A fresh interpreter; the kill comes from outside, once the log has its third line."""
     words, folder = [sys.executable, "-m", "plaudit", *runs.words(verb)], runs.root / place
@@ -99,7 +99,7 @@ def test_a_torn_newest_checkpoint_falls_back_and_ends_the_same(runs, place):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", FIRST)
 def test_a_signal_writes_a_checkpoint_and_exits(runs, place, verb, number):
     words, whole = runs.words(verb), runs.whole(verb, False)
     done = runs.start(place, *words, "save_steps=100", "--json", at=At("metrics.jsonl", 3, number))

@@ -19,6 +19,7 @@ from plaudit.core.batch import Batch, Outputs
 
 Tensor = torch.Tensor
 Want = Literal["logp", "entropy", "value", "score"]
+Stream = Literal["old", "entropy", "value", "ref"]
 
 
 @dataclass(frozen=True)
@@ -64,25 +65,53 @@ class Moments:
 class Algorithm:
     """The contract; the spec, not the trainer, says which networks and passes are needed.
 
-    eats       demonstrations | rankings | prompts: what the feed brings
-    networks   role -> what its forward pass must give, for example {"policy": {"logp", "entropy"}, "critic": {"value"}}
-    reference  whether log-probabilities of the reference are needed
+    Config     its options, a `@config` class; `Config.defaults` holds what differs for it in the options that verbs share
+    eats       demonstrations | rankings | labels | prompts: what the feed brings
+    networks   role -> what its forward pass must give, for example {"policy": {"logp", "entropy"}, "critic": {"value"}};
+               the first role is the one that is saved
+    reads      streams that a scoring pass without gradient puts into the batch before `prepare`
+    reference  whether log-probabilities of the reference are needed (it then reads "ref")
     grouped    whether rows of one group must stay in one micro-batch (pairs, rankings)
+    siblings   answers to each prompt that it needs at least
     dropout    whether the adapters' dropout is on while training (never in RL, where it would move the ratio)
+    gathers    whether `statistics` must be asked before the losses of an optimiser step
+    mismatched whether labelled answers also come behind other prompts, as `auxiliary` rows (KTO's estimate of the KL)
+    best       the metric that says which evaluation was best, and whether more of it is better
+    shown      metrics beside the progress bar
     epochs, mini_batches  optimiser passes over one batch, and optimiser steps in each pass
     temperature  logits are divided by it in every log-probability
+    critic_head  a network that gives values starts from the reward model; its head too (reward_model), or at 0 (zero)
     learning_rates  role -> its own peak learning rate, where it is not that of the others
     """
 
+    Config: ClassVar[Any]
     eats: ClassVar[str] = "demonstrations"
     networks: ClassVar[Mapping[str, frozenset[Want]]] = MappingProxyType({})
-    reference: ClassVar[bool] = False
     grouped: ClassVar[bool] = False
+    siblings: ClassVar[int] = 1
     dropout: ClassVar[bool] = False
+    gathers: ClassVar[bool] = False
+    mismatched: ClassVar[bool] = False
+    best: ClassVar[tuple[str, bool]] = ("eval_loss", False)
+    shown: ClassVar[tuple[str, ...]] = ("loss",)
+    reads: frozenset[Stream] = frozenset()
     epochs: int = 1
     mini_batches: int = 1
     temperature: float = 1.0
+    critic_head: Literal["reward_model", "zero"] = "reward_model"
     learning_rates: Mapping[str, float] = MappingProxyType({})
+
+    def __init__(self, options: Any, temperature: float = 1.0) -> None:
+        self.options, self.temperature = options, temperature
+
+    @property
+    def reference(self) -> bool:
+        """Whether a frozen reference is asked."""
+        return "ref" in self.reads
+
+    def arrange(self, batch: Batch) -> Batch:
+        """The rows as they are trained on, from data alone (the best of several answers, say); before anything is computed."""
+        return batch
 
     def prepare(self, batch: Batch, total: masked.Total = masked.here) -> Batch:
         """The batch with everything that needs no gradient, and with `weight` set for each loss term."""
@@ -91,6 +120,15 @@ class Algorithm:
     def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Unreduced terms, shaped like their weights, of whichever outputs are there (one network at a time)."""
         raise NotImplementedError
+
+    def statistics(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Sums over these rows of what the losses of *other* rows depend on (KTO's estimate of the KL), where it `gathers`.
+
+        Run without gradient on every micro-batch of an optimiser step before any loss; the sums are added up over the step
+        and all ranks, and `loss` finds them as sides of the same names. Rows with the side `auxiliary` are there for this
+        alone; where a batch has such rows, only they are asked.
+        """
+        return {}
 
     def metrics(self, outputs: Outputs, batch: Batch) -> dict[str, Moments]:
         """What to log of one micro-batch, as sums."""

@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
 
+from plaudit.algorithms import policy
 from plaudit.algorithms.base import Algorithm, Moments, Tensor, Want
 from plaudit.config import config
 from plaudit.core import advantage, kl, masked, surrogate
@@ -72,15 +73,19 @@ class PPOConfig:
 
 
 class PPO(Algorithm):
+    Config = PPOConfig
     eats = "prompts"
     networks: ClassVar[Mapping[str, frozenset[Want]]] = MappingProxyType(
         {"policy": frozenset({"logp", "entropy"}), "critic": frozenset({"value"})}
     )
-    reference = True
+    reads = frozenset({"old", "entropy", "value", "ref"})
+    best = ("eval_reward", True)
+    shown = ("reward", "objective/kl", "policy/entropy_avg")
 
     def __init__(self, options: PPOConfig, temperature: float = 1.0) -> None:
-        self.options = options
-        self.epochs, self.mini_batches, self.temperature = options.num_ppo_epochs, options.num_mini_batches, temperature
+        super().__init__(options, temperature)
+        self.epochs, self.mini_batches = options.num_ppo_epochs, options.num_mini_batches
+        self.critic_head = options.critic_head
         if options.critic_learning_rate is not None:
             self.learning_rates = {"critic": options.critic_learning_rate}
         self.controller = kl.Controller(options.kl_coef, options.kl_target, options.kl_horizon)
@@ -143,15 +148,8 @@ class PPO(Algorithm):
         def per_answer(x: Tensor) -> float:
             return float(masked.mean(x, rows, total))
 
-        sampler = {}
-        if "sampler" in batch.streams:
-            gap = (batch["sampler"] - batch["old"]).abs() * mask
-            sampler = {
-                "sampling/sampling_logp_difference/mean": float(masked.mean(gap, mask, total)),
-                "sampling/sampling_logp_difference/max": float(gap.max()),
-            }
         return {
-            **sampler,
+            **policy.sampler_gap(batch, total),
             "objective/kl": per_answer(batch["kl"].sum(-1)),
             "objective/entropy": float(masked.mean(batch["entropy"], mask, total)),
             "objective/non_score_reward": per_answer(penalty),

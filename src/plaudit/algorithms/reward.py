@@ -34,13 +34,12 @@ class RewardModelConfig:
 
 
 class RewardModel(Algorithm):
+    Config = RewardModelConfig
     eats = "rankings"
     networks: ClassVar[Mapping[str, frozenset[Want]]] = MappingProxyType({"reward": frozenset({"score"})})
     grouped = True
     dropout = True
-
-    def __init__(self, options: RewardModelConfig) -> None:
-        self.options = options
+    shown = ("loss", "accuracy")
 
     def prepare(self, batch: Batch, total: masked.Total = masked.here) -> Batch:
         winner = (batch.place == 0).to(batch.mask.dtype)

@@ -32,12 +32,10 @@ class SFTConfig:
 
 
 class SFT(Algorithm):
+    Config = SFTConfig
     eats = "demonstrations"
     dropout = True
     networks: ClassVar[Mapping[str, frozenset[Want]]] = MappingProxyType({"policy": frozenset({"logp", "entropy"})})
-
-    def __init__(self, options: SFTConfig) -> None:
-        self.options = options
 
     def prepare(self, batch: Batch, total: masked.Total = masked.here) -> Batch:
         weight = batch.mask * batch["weight"][:, None] if "weight" in batch.sides else batch.mask

@@ -10,7 +10,7 @@ from plaudit.cli.show import AsJson, Place, emit, file_and_words, placed
 
 
 def train(
-    algorithm: Annotated[str, typer.Argument(help="sft, reward or ppo.")],
+    algorithm: Annotated[str, typer.Argument(help="sft, reward, ppo, dpo, grpo ...; or module:Class.")],
     words: Annotated[
         list[str] | None,
         typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="A YAML file of options, and options that beat it."),

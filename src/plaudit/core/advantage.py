@@ -1,4 +1,4 @@
-"""Rewards per token, and generalised advantage estimation."""
+"""Rewards per token, generalised advantage estimation, and advantages among the siblings of one prompt."""
 
 from __future__ import annotations
 
@@ -40,3 +40,41 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
         next_value = torch.where(counts[:, t], values[:, t], next_value)
         advantages[:, t] = torch.where(counts[:, t], now, 0.0)
     return advantages, (advantages + values) * mask
+
+
+def group_sizes(group: Tensor, dtype: torch.dtype) -> Tensor:
+    """How many rows each row's group has, itself included: [R] of any group names -> [R]."""
+    return _per_group(torch.ones_like(group, dtype=dtype), group)
+
+
+def group_mean(x: Tensor, group: Tensor) -> Tensor:
+    """Mean of x [R] over the rows of each row's own group -> [R]. Groups may have any size."""
+    return _per_group(x, group) / group_sizes(group, x.dtype)
+
+
+def group_deviation(x: Tensor, group: Tensor) -> Tensor:
+    """Standard deviation of x [R] (n - 1) over each row's own group -> [R]; 0 where a group has one row."""
+    squares = _per_group((x - group_mean(x, group)) ** 2, group)
+    return (squares / (group_sizes(group, x.dtype) - 1).clamp(min=1)).sqrt()
+
+
+def leave_one_out(x: Tensor, group: Tensor) -> Tensor:
+    """x minus the mean of the group's other rows, [R] (Kool et al. 2019; Ahmadian et al. 2024, arXiv:2402.14740, eq. 8).
+
+    A row without siblings has nothing to be compared with: 0.
+    """
+    size = group_sizes(group, x.dtype)
+    others = (_per_group(x, group) - x) / (size - 1).clamp(min=1)
+    return torch.where(size > 1, x - others, torch.zeros_like(x))
+
+
+def rewards_to_go(rewards: Tensor, mask: Tensor, gamma: float = 1.0) -> Tensor:
+    """Discounted sum of this and all later counted rewards of the row, [R, T] -> [R, T]; 0 outside the mask."""
+    return gae(rewards, torch.zeros_like(rewards), mask, gamma, 1.0)[0]
+
+
+def _per_group(x: Tensor, group: Tensor) -> Tensor:
+    """Sum of x [R] over each row's own group, [R]."""
+    _, place = group.unique(return_inverse=True)
+    sums = x.new_zeros(int(place.max()) + 1 if len(place) else 0).index_add(0, place, x)
+    return sums[place]

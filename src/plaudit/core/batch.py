@@ -30,6 +30,8 @@ class Batch:
     streams name -> [R, T] old, ref, value, advantage, returns ...
     sides   name -> [R]    reward, margin, probability ...
     weight  name of a loss term -> [R, T] or [R]; set by `prepare` from data alone
+    denominator  name of a loss term -> [R]: what a row adds to the fixed number that this term is divided by (Dr. GRPO);
+            a term that is not named here is divided by the sum of its weights
     """
 
     ids: Tensor
@@ -41,6 +43,7 @@ class Batch:
     streams: Mapping[str, Tensor] = field(default_factory=dict)
     sides: Mapping[str, Tensor] = field(default_factory=dict)
     weight: Mapping[str, Tensor] = field(default_factory=dict)
+    denominator: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -58,14 +61,20 @@ class Batch:
         streams: Mapping[str, Tensor] | None = None,
         sides: Mapping[str, Tensor] | None = None,
         weight: Mapping[str, Tensor] | None = None,
+        denominator: Mapping[str, Tensor] | None = None,
     ) -> Batch:
-        """A batch with these streams, sides and weights added or replaced."""
+        """A batch with these streams, sides, weights and denominators added or replaced."""
         return replace(
             self,
             streams={**self.streams, **(streams or {})},
             sides={**self.sides, **(sides or {})},
             weight={**self.weight, **(weight or {})},
+            denominator={**self.denominator, **(denominator or {})},
         )
+
+    def placed(self, place: Tensor) -> Batch:
+        """The same rows with other places among their siblings, [R]."""
+        return replace(self, place=place)
 
     def rows(self, index: Tensor | Sequence[int]) -> Batch:
         """The rows at `index`, in that order, with the padding that they no longer need cut off."""
@@ -96,6 +105,10 @@ class Batch:
             found.setdefault(name, []).append(row)
         return [torch.tensor(rows, dtype=torch.long) for rows in found.values()]
 
+    def sums(self) -> dict[str, Tensor]:
+        """What each loss term is divided by, as far as these rows go: to be added up over the whole step and all ranks."""
+        return {name: self.denominator.get(name, weight).sum() for name, weight in self.weight.items()}
+
     def normalised(self, total: Mapping[str, float]) -> Batch:
         """Weights divided by their sums over the whole step and all ranks: the only division of a loss in the house."""
         return replace(self, weight={name: w / total[name] if total[name] else w for name, w in self.weight.items()})
@@ -111,6 +124,7 @@ class Batch:
             {k: f(v) for k, v in self.streams.items()},
             {k: f(v) for k, v in self.sides.items()},
             {k: f(v) for k, v in self.weight.items()},
+            {k: f(v) for k, v in self.denominator.items()},
         )
 
 

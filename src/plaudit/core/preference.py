@@ -30,3 +30,26 @@ def bradley_terry(score: Tensor, other: Tensor, margin: Tensor, probability: Ten
     """
     gap = score - score[other] - margin
     return -probability * F.logsigmoid(gap) - (1 - probability) * F.logsigmoid(-gap)
+
+
+def plackett_luce(score: Tensor, group: Tensor, place: Tensor) -> Tensor:
+    """-log P(this row is chosen first among those placed no better than it), unreduced [R]; 0 for the last of a group.
+
+    P(y_1 > ... > y_K) = prod_k exp(s_k) / sum_{j >= k} exp(s_j): Plackett 1975, Luce 1959. Summed over the rows of a group it
+    is the ranking's negative log-likelihood; for two rows it is Bradley-Terry's. Groups may have any size.
+    """
+    rest = torch.where(
+        (group[:, None] == group[None, :]) & (place[None, :] >= place[:, None]), score[None, :], score.new_tensor(float("-inf"))
+    )
+    return rest.logsumexp(-1) - score
+
+
+def log1mexp(x: Tensor) -> Tensor:
+    """log(1 - exp(x)) for x < 0 without cancellation (Maechler 2012): log(-expm1(x)) near 0, log1p(-exp(x)) below -log 2."""
+    near = x > -0.6931471805599453
+    return torch.where(near, (-torch.expm1(torch.where(near, x, x.new_tensor(-0.1)))).log(), torch.log1p(-torch.exp(x)))
+
+
+def log_odds_ratio(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """log(odds(chosen) / odds(rejected)) with odds(p) = p / (1 - p), from mean log-probabilities < 0 (ORPO, eq. 4)."""
+    return (chosen - rejected) - (log1mexp(chosen) - log1mexp(rejected))

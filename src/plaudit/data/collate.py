@@ -8,6 +8,7 @@ import torch
 
 from plaudit.core.batch import Batch, from_rows
 from plaudit.data.encode import Encoded
+from plaudit.data.template import Row
 from plaudit.schema import Completion, Scored, UserError
 
 
@@ -24,12 +25,44 @@ def collate_rankings(encoded: Sequence[Encoded], *, dtype: torch.dtype = torch.f
     return _collate(encoded, ("margin", "probability", "weight"), dtype)
 
 
+def collate_labels(encoded: Sequence[Encoded], *, mismatched: bool = False, dtype: torch.dtype = torch.float32) -> Batch:
+    """A row for each labelled answer: sides `label` (its value), `weight`, `truncated` and `auxiliary` (0).
+
+    mismatched: as many rows more, with each answer behind the prompt of the next row (the last behind the first), marked
+    `auxiliary` 1: KTO estimates the KL on them, by TRL's own pairing.
+    """
+    rows = [item.rows[0] for item in encoded]
+    pairs = list(zip(encoded, [rows[-1], *rows[:-1]], strict=True)) if mismatched else []
+    apart = [_behind(item.rows[0], answer) for item, answer in pairs]
+    both = [*rows, *apart]
+    items = [*encoded, *encoded[: len(apart)]]
+    return from_rows(
+        [row.ids for row in both],
+        [row.mask for row in both],
+        key=[row.key for row in both],
+        sides={
+            "label": [item.label for item in items],
+            "weight": [item.weight for item in items],
+            "truncated": [float(row.truncated) for row in both],
+            "auxiliary": [0.0] * len(rows) + [1.0] * len(apart),
+        },
+        dtype=dtype,
+    )
+
+
+def _behind(row: Row, other: Row) -> Row:
+    """The answer of `other` behind the prompt of `row`."""
+    ids, mask = other.ids[other.prompt_length :], other.mask[other.prompt_length :]
+    head = row.prompt_length
+    return Row([*row.ids[:head], *ids], [*row.mask[:head], *mask], head, other.truncated)
+
+
 def collate_rollouts(scored: Sequence[Scored], *, dtype: torch.dtype = torch.float32) -> Batch:
     """Sampled completions with their rewards, by the very ids that were sampled: mask 1 on the completion's tokens.
 
     `group` counts the prompts in the order in which they first come up (a prompt drawn twice is two groups), `place` is
-    the sibling's index. Stream `sampler` [R, T]: the recorded log-probabilities, 0 on the prompt. Sides `reward` and
-    `truncated` (1 where the answer ran into its length limit).
+    the sibling's index. Stream `sampler` [R, T]: the recorded log-probabilities, 0 on the prompt. Sides `reward`,
+    `truncated` (1 where the answer ran into its length limit) and `limit` (that limit, in tokens).
     UserError for a completion without reward, or with other than one log-probability for each token.
     """
     rewards = [_reward(item) for item in scored]
@@ -41,7 +74,11 @@ def collate_rollouts(scored: Sequence[Scored], *, dtype: torch.dtype = torch.flo
         place=[c.index for c in done],
         key=[int(c.id, 16) >> 1 for c in done],
         streams={"sampler": [[0.0] * len(c.prompt_tokens) + list(c.logprobs) for c in done]},
-        sides={"reward": rewards, "truncated": [float(c.truncated) for c in done]},
+        sides={
+            "reward": rewards,
+            "truncated": [float(c.truncated) for c in done],
+            "limit": [float(c.sampling.max_new_tokens) for c in done],
+        },
         dtype=dtype,
     )
 

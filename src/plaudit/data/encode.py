@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from plaudit.data.template import Row, Tokenizer, encode_answer, encode_demonstration, encode_prompt
-from plaudit.schema import Demonstration, Prompt, Ranking, UserError
+from plaudit.schema import Demonstration, Label, Prompt, Ranking, UserError
 
 Truncation = Literal["keep_start", "drop"]
 Overlong = Literal["drop", "error"]
@@ -35,6 +35,7 @@ class Encoded:
     weight: float = 1.0
     margin: float = 0.0
     probability: float = 1.0
+    label: float = 0.0
 
     @property
     def length(self) -> int:
@@ -100,6 +101,20 @@ def encode_demonstrations(
         rows = _fitted((encode_demonstration(tokenizer, demo),), place, report, truncation)
         if rows:
             kept.append(Encoded(rows, place, weight=demo.weight))
+    report.require_some()
+    return kept, report
+
+
+def encode_labels(
+    tokenizer: Tokenizer, labels: Sequence[Label], *, max_length: int | None = None, truncation: Truncation = "keep_start"
+) -> tuple[list[Encoded], EncodeReport]:
+    """One row for each labelled answer, by the rule of demonstrations; `label` is its value."""
+    report = EncodeReport("labelled answers", max_length)
+    kept = []
+    for place, item in enumerate(labels):
+        rows = _fitted((encode_answer(tokenizer, item.prompt, item.answer),), place, report, truncation)
+        if rows:
+            kept.append(Encoded(rows, place, weight=item.weight, label=item.value))
     report.require_some()
     return kept, report
 

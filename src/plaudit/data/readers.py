@@ -5,6 +5,7 @@
 | `train sft`     | language modelling  | `text` or `messages`                                                |
 | `train sft`     | prompt-completion   | `prompt`, `completion`                                              |
 | `train reward`  | preference          | `prompt`, `chosen`, `rejected`; or `chosen`, `rejected` (implicit)  |
+| `train kto`     | unpaired preference | `prompt`, `completion`, `label`                                     |
 | `train ppo`     | prompt-only         | `prompt` (of any file that has one)                                 |
 
 A column or key that is null counts as not there, since Arrow invents nulls. Other columns are kept in `Prompt.meta`.
@@ -24,6 +25,7 @@ Item = TypeVar("Item")
 
 DEMONSTRATIONS = (("prompt", "completion"), ("messages",), ("text",))
 RANKINGS = (("prompt", "chosen", "rejected"), ("chosen", "rejected"))
+LABELS = (("prompt", "completion", "label"),)
 PROMPTS = (("prompt",),)
 
 
@@ -35,6 +37,11 @@ def read_demonstrations(path: str | Path) -> list[Demonstration]:
 def read_rankings(path: str | Path) -> list[Ranking]:
     """Preference pairs, chosen first: `chosen` and `rejected`, with or without `prompt`. UserError as above."""
     return _read(path, RANKINGS, "A reward model", columns.ranking)
+
+
+def read_labels(path: str | Path) -> list[Label]:
+    """Single answers with a thumb: `prompt`, `completion`, `label`. UserError as above."""
+    return _read(path, LABELS, "Learning from labels", columns.label)
 
 
 def read_prompts(path: str | Path) -> list[Prompt]:

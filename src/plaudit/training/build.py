@@ -1,28 +1,28 @@
-"""From a verb and its options to a loop that is ready to run: rows, networks, rewards, learner."""
+"""From an algorithm and its options to a loop that is ready to run: rows, networks, rewards, learner."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from plaudit.algorithms.base import Algorithm
-from plaudit.algorithms.ppo import PPO, PPOConfig
-from plaudit.algorithms.reward import RewardModel, RewardModelConfig
-from plaudit.algorithms.sft import SFT, SFTConfig
 from plaudit.config import Resolved
-from plaudit.data import readers
+from plaudit.core.batch import Batch
+from plaudit.data import collate, encode, readers
 from plaudit.data.check import check
-from plaudit.data.collate import collate_demonstrations, collate_rankings
-from plaudit.data.encode import EncodeReport, encode_demonstrations, encode_rankings, fit_prompts
+from plaudit.data.encode import EncodeReport
 from plaudit.data.split import split_by_prompt
+from plaudit.engines.base import Engine
 from plaudit.engines.torch_engine import TorchEngine, end_token_ids
 from plaudit.models.base import AdapterConfig
 from plaudit.models.network import Network
 from plaudit.models.scorer import Scorer, reward_digest
+from plaudit.registry import find
 from plaudit.rewards.mix import RewardConfig, mix
 from plaudit.rewards.model import ModelReward
 from plaudit.schema import UserError
@@ -35,22 +35,39 @@ from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig,
 from plaudit.training.progress import Progress
 from plaudit.training.sources import Rollouts, Rows, Source
 
+Parts = tuple[Algorithm, dict[str, Network], Source]
+
 
 @dataclass(frozen=True)
-class Parts:
-    """What differs between verbs; `shown` are the metrics beside the progress bar."""
+class Offline:
+    """How a file becomes rows for algorithms that eat this kind."""
 
-    algorithm: Algorithm
-    networks: dict[str, Network]
-    source: Source
-    best: Best
-    shown: tuple[str, ...]
+    read: Callable[[str], list[Any]]
+    encode: Callable[..., Any]
+    collate: Callable[..., Batch]
+
+
+FILES: dict[str, Offline] = {
+    "demonstrations": Offline(readers.read_demonstrations, encode.encode_demonstrations, collate.collate_demonstrations),
+    "rankings": Offline(readers.read_rankings, encode.encode_rankings, collate.collate_rankings),
+    "labels": Offline(readers.read_labels, encode.encode_labels, collate.collate_labels),
+}
+"""What an algorithm eats -> how its files are read."""
+
+
+def algorithm_class(name: str) -> type[Algorithm]:
+    """The algorithm by its registered name, `module:Class` or `path/to/file.py:Class`. UserError where there is none."""
+    found = find("algorithms", name)
+    if not (isinstance(found, type) and issubclass(found, Algorithm)) or not hasattr(found, "Config"):
+        raise UserError(f"{name} is no algorithm: it must be a subclass of plaudit.algorithms.base.Algorithm with a Config")
+    return found
 
 
 @dataclass(frozen=True)
 class Builder:
-    """One run's options and what is made of them before the algorithm is known."""
+    """One run's options and what is made of them."""
 
+    kind: type[Algorithm]
     options: Resolved
     assembly: Assembly
     folder: RunFolder
@@ -65,34 +82,43 @@ class Builder:
         t = self.training
         return Feed(rows, t.per_device_train_batch_size * t.gradient_accumulation_steps, t.seed)
 
-    def sft(self) -> Parts:
+    def parts(self) -> Parts:
+        """Algorithm, networks and source."""
+        own = self.options[self.kind.Config]
+        if self.kind.eats == "prompts":
+            return self._online(own)
+        if self.kind.eats not in FILES:
+            raise UserError(f"{self.kind.__name__} eats {self.kind.eats!r}; an algorithm eats prompts, {', '.join(FILES)}")
+        algorithm = self.kind(own)
+        return algorithm, self._networks(algorithm, None, None), self._offline(algorithm)
+
+    def _offline(self, algorithm: Algorithm) -> Rows:
+        kind = FILES[algorithm.eats]
         limit, rule = self._max_length(), self.options[DataConfig].truncation
 
-        def encode(items: Sequence[Any]) -> Any:
-            return encode_demonstrations(self.assembly.tokenizer, items, max_length=limit, truncation=rule)
+        def encoded(items: Sequence[Any]) -> Any:
+            return kind.encode(self.assembly.tokenizer, items, max_length=limit, truncation=rule)
 
-        rows, held_out = self._rows(readers.read_demonstrations, encode)
-        source = Rows(rows, held_out, collate_demonstrations, self.feed(len(rows)), self.training.per_device_eval_batch_size)
-        networks = {"policy": self.assembly.trained("policy")}
-        return Parts(SFT(self.options[SFTConfig]), networks, source, Best("eval_loss", False), ("loss",))
+        rows, held_out = self._rows(kind.read, encoded)
+        batched = partial(kind.collate, mismatched=True) if algorithm.mismatched else kind.collate
+        feed = self.feed(len(rows))
+        if algorithm.mismatched and feed.portion < 2:
+            raise UserError(
+                f"{self.kind.__name__} compares each answer with another row's, so a step needs 2 rows or more; raise "
+                "per_device_train_batch_size or gradient_accumulation_steps, or give more rows"
+            )
+        return Rows(rows, held_out, batched, feed, self.training.per_device_eval_batch_size)
 
-    def reward(self) -> Parts:
-        limit, rule = self._max_length(), self.options[DataConfig].truncation
-
-        def encode(items: Sequence[Any]) -> Any:
-            return encode_rankings(self.assembly.tokenizer, items, max_length=limit, truncation=rule)
-
-        rows, held_out = self._rows(readers.read_rankings, encode)
-        source = Rows(rows, held_out, collate_rankings, self.feed(len(rows)), self.training.per_device_eval_batch_size)
-        networks = {"reward": self.assembly.trained("reward", head=True)}
-        algorithm = RewardModel(self.options[RewardModelConfig])
-        return Parts(algorithm, networks, source, Best("eval_loss", False), ("loss", "accuracy"))
-
-    def ppo(self) -> Parts:
+    def _online(self, own: Any) -> Parts:
         assembly, rollout, reward = self.assembly, self.options[RolloutConfig], self.options[RewardConfig]
+        if rollout.num_generations < self.kind.siblings:
+            raise UserError(
+                f"{self.kind.__name__} compares the answers to one prompt with each other: set num_generations to "
+                f"{self.kind.siblings} or more, not {rollout.num_generations}"
+            )
 
         def fit(items: Sequence[Any]) -> Any:
-            kept, report = fit_prompts(assembly.tokenizer, items, max_prompt_length=rollout.max_prompt_length)
+            kept, report = encode.fit_prompts(assembly.tokenizer, items, max_prompt_length=rollout.max_prompt_length)
             self._check_context(min(report.longest, rollout.max_prompt_length), rollout.max_completion_length)
             return kept, report
 
@@ -105,27 +131,38 @@ class Builder:
         if judge is not None:
             scorer = Scorer(judge, self.training.per_device_eval_batch_size)
             models.append(ModelReward(scorer, judge.base.tokenizer, policy_tokenizer=assembly.tokenizer))
-        model = assembly.base.model
-        engine = TorchEngine(
+        source = Rollouts(
+            prompts, held_out, self.feed(len(prompts)), self._engine(), mix(reward, models), rollout, self.training.seed
+        )
+        algorithm = self.kind(own, rollout.temperature)
+        answers = source.feed.portion * rollout.num_generations
+        if algorithm.mini_batches > answers:
+            raise UserError(
+                f"num_mini_batches={algorithm.mini_batches} is more than the {answers} answers of a step; lower it, or raise "
+                "per_device_train_batch_size, gradient_accumulation_steps or num_generations"
+            )
+        return algorithm, self._networks(algorithm, judge, path), source
+
+    def _engine(self) -> Engine:
+        assembly, model = self.assembly, self.assembly.base.model
+        return TorchEngine(
             model.config,
             assembly.tokenizer,
             dtype=torch.bfloat16 if assembly.precision.bf16 else model.dtype,
-            slots=rollout.rollout_slots,
+            slots=self.options[RolloutConfig].rollout_slots,
             device=assembly.precision.device,
             eos_token_ids=end_token_ids(model),
         )
-        source = Rollouts(prompts, held_out, self.feed(len(prompts)), engine, mix(reward, models), rollout, self.training.seed)
-        options = self.options[PPOConfig]
-        answers = source.feed.portion * rollout.num_generations
-        if options.num_mini_batches > answers:
-            raise UserError(
-                f"num_mini_batches={options.num_mini_batches} is more than the {answers} answers of a step; lower it, or raise "
-                "per_device_train_batch_size, gradient_accumulation_steps or num_generations"
-            )
-        critic = assembly.critic(judge, path, new_head=options.critic_head == "zero")
-        networks = {"policy": assembly.trained("policy"), "critic": critic}
-        shown = ("reward", "objective/kl", "policy/entropy_avg")
-        return Parts(PPO(options, rollout.temperature), networks, source, Best("eval_reward", True), shown)
+
+    def _networks(self, algorithm: Algorithm, judge: Network | None, folder: Path | None) -> dict[str, Network]:
+        """A network for each role; one that gives values starts from the reward model where there is one."""
+        found = {}
+        for role, wants in algorithm.networks.items():
+            if "value" in wants:
+                found[role] = self.assembly.critic(judge, folder, new_head=algorithm.critic_head == "zero")
+            else:
+                found[role] = self.assembly.trained(role, head="score" in wants)
+        return found
 
     def _rows(
         self, read: Callable[[str], list[Any]], encode: Callable[[Sequence[Any]], tuple[list[Any], EncodeReport]]
@@ -174,25 +211,23 @@ class Builder:
             self.progress.tell(line)
 
 
-VERBS: dict[str, Callable[[Builder], Parts]] = {"sft": Builder.sft, "reward": Builder.reward, "ppo": Builder.ppo}
-
-
-def build(verb: str, options: Resolved, folder: RunFolder, progress: Progress) -> Loop:
-    """The loop of one run, at its beginning."""
+def build(name: str, options: Resolved, folder: RunFolder, progress: Progress) -> Loop:
+    """The loop of one run of the algorithm `name`, at its beginning."""
     training = options[TrainingConfig]
     assembly = Assembly(options[ModelConfig], options[AdapterConfig], training)
     folder.inputs(model_name_or_path=assembly.base.digest)
-    parts = VERBS[verb](Builder(options, assembly, folder, progress))
-    steps = training.max_steps or parts.source.feed.steps(training.num_train_epochs)
+    kind = algorithm_class(name)
+    algorithm, networks, source = Builder(kind, options, assembly, folder, progress).parts()
+    steps = training.max_steps or source.feed.steps(training.num_train_epochs)
     learner = Learner(
-        parts.algorithm,
-        parts.networks,
+        algorithm,
+        networks,
         options[OptimizerConfig],
         total_steps=steps,
         micro_batch=training.per_device_train_batch_size,
-        reference=assembly.reference() if parts.algorithm.reference else None,
+        reference=assembly.reference() if algorithm.reference else None,
         seed=training.seed,
     )
-    if isinstance(parts.source, Rollouts):
-        parts.source.max_steps = steps
-    return Loop(learner, parts.source, folder, training, parts.best, steps, assembly.precision.bf16, progress, parts.shown)
+    if isinstance(source, Rollouts):
+        source.max_steps = steps
+    return Loop(learner, source, folder, training, Best(*kind.best), steps, assembly.precision.bf16, progress, kind.shown)

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from plaudit.algorithms.base import Algorithm, Moments
 from plaudit.core import masked, schedule
 from plaudit.core.batch import Batch, Outputs
-from plaudit.data.packing import by_length
 from plaudit.models.dropout import Draw
 from plaudit.models.network import Network
+from plaudit.training import planning
 from plaudit.training.options import OptimizerConfig
+from plaudit.training.planning import MiniBatch
+from plaudit.training.steplog import StepLog, added
 
 Tensor = torch.Tensor
-MiniBatch = list[Tensor]
-"""Row indices of each of its micro-batches."""
+STREAMS = {"logp": "old", "entropy": "entropy", "value": "value"}
+"""What a network gives -> the stream that a scoring pass keeps it in."""
 
 
 @dataclass
@@ -64,33 +66,36 @@ class Learner:
         return next(iter(self.networks.values())).base.tokenizer
 
     def prepared(self, batch: Batch) -> Batch:
-        """The batch as a step would train on it: annotated and prepared."""
+        """The batch as a step would train on it: arranged, annotated and prepared."""
+        return self._prepared(batch)[0]
+
+    def _prepared(self, batch: Batch) -> tuple[Batch, list[MiniBatch], dict[int, Tensor | None]]:
+        batch = self.algorithm.arrange(batch)
         minis = self.plan(batch)
-        trunks = self._trunks(batch, [micro for mini in minis for micro in mini])
-        return self.algorithm.prepare(self._annotate(batch, minis, trunks), self.total)
+        micros = [micro for mini in minis for micro in mini]
+        trunks = self._trunks(batch, micros)
+        return self.algorithm.prepare(self._annotate(batch, micros, trunks), self.total), minis, trunks
 
     # -- the step ---------------------------------------------------------------------------------------------------
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Train on one batch; metrics by TRL's names. `refused` counts optimiser steps that were not finite and not taken."""
-        minis = self.plan(batch)
-        trunks = self._trunks(batch, [micro for mini in minis for micro in mini])
-        batch = self.algorithm.prepare(self._annotate(batch, minis, trunks), self.total)
+        batch, minis, trunks = self._prepared(batch)
         described = self.algorithm.describe(batch, self.total)
         moments: dict[str, Moments] = {}
-        log = _Log()
+        log = StepLog()
         rate = self._set_learning_rates()
         for epoch in range(self.algorithm.epochs):
             seen: dict[str, Moments] = {}
-            for number in self._order(len(minis), epoch):
+            for number in planning.order(len(minis), epoch, (self.seed, self.steps)):
                 now, finite = self._optimise(batch, minis[number], trunks, log)
                 if epoch == 0 and "val/ratio" in now and "val/first_pass_ratio_deviation" not in log.values:
                     ratio = now["val/ratio"]
                     log.values["val/first_pass_ratio_deviation"] = max(abs(ratio.high - 1), abs(ratio.low - 1))
-                seen = _added(seen, now)
+                seen = added(seen, now)
                 if not finite:
                     break
-            moments = _added(moments, seen)
+            moments = added(moments, seen)
             if log.refused or self.algorithm.enough(seen):
                 break
         self.steps += 1
@@ -106,32 +111,17 @@ class Learner:
         }
 
     def plan(self, batch: Batch) -> list[MiniBatch]:
-        """Mini-batches of micro-batches, from data, seed and step alone. Rows of like length share a micro-batch."""
-        groups = batch.groups() if self.algorithm.grouped else [torch.tensor([row]) for row in range(len(batch))]
-        order = np.random.Generator(np.random.Philox(key=[self.seed, self.steps])).permutation(len(groups))
-        count = min(self.algorithm.mini_batches, len(groups))
-        if count == 1:
-            order = np.arange(len(groups))
-        minis = []
-        for part in np.array_split(order, count):
-            members = [groups[g] for g in sorted(part.tolist())]
-            longest = [int(batch.length[rows].max()) for rows in members]
-            minis.append([torch.cat([members[i] for i in chosen]) for chosen in by_length(longest, self.micro_batch)])
-        return minis
-
-    def _order(self, count: int, epoch: int) -> list[int]:
-        if count == 1:
-            return [0]
-        key = [self.seed, (self.steps << 16) + epoch + 1]
-        return np.random.Generator(np.random.Philox(key=key)).permutation(count).tolist()
+        """Mini-batches of micro-batches, from data, seed and step alone."""
+        parts = self.algorithm.mini_batches
+        return planning.plan(batch, parts, self.micro_batch, grouped=self.algorithm.grouped, key=(self.seed, self.steps))
 
     def _optimise(
-        self, batch: Batch, mini: MiniBatch, trunks: Mapping[int, Tensor | None], log: _Log
+        self, batch: Batch, mini: MiniBatch, trunks: Mapping[int, Tensor | None], log: StepLog
     ) -> tuple[dict[str, Moments], bool]:
         """One optimiser step of every network on one mini-batch; (metrics as sums, whether it was taken)."""
         draw = Draw(self.seed, self.steps) if self.algorithm.dropout else None
-        rows = batch.rows(torch.cat(mini))
-        sums = {name: float(self.total(weight.sum())) for name, weight in rows.weight.items()}
+        batch = self._gathered(batch, mini, trunks)
+        sums = {name: float(self.total(part)) for name, part in batch.rows(torch.cat(mini)).sums().items()}
         moments: dict[str, Moments] = {}
         losses: dict[str, float] = {}
         for optimizer in self.optimizers.values():
@@ -139,13 +129,15 @@ class Learner:
         for role, network in self.networks.items():
             for index in mini:
                 micro = batch.rows(index).normalised(sums)
+                if not _weighs(micro):
+                    continue
                 outputs = self._forward(network, role, micro, trunks[int(index[0])], draw)
                 terms = self.algorithm.loss(outputs, micro)
                 loss = torch.stack([(term * micro.weight[name]).sum() for name, term in terms.items()])
                 loss.sum().backward()
                 for name, value in zip(terms, loss.detach().tolist(), strict=True):
                     losses[name] = losses.get(name, 0.0) + value
-                moments = _added(moments, self.algorithm.metrics(outputs, micro))
+                moments = added(moments, self.algorithm.metrics(outputs, micro))
         norms = {role: self._clip(network) for role, network in self.networks.items()}
         finite = all(map(math.isfinite, [*losses.values(), *norms.values()]))
         if finite:
@@ -154,10 +146,33 @@ class Learner:
         log.add(losses, norms, finite)
         return moments, finite
 
-    def _forward(self, network: Network, role: str, micro: Batch, trunk: Tensor | None, draw: Draw | None = None) -> Outputs:
+    def _forward(
+        self,
+        network: Network,
+        role: str,
+        micro: Batch,
+        trunk: Tensor | None,
+        draw: Draw | None = None,
+        want: AbstractSet[str] | None = None,
+    ) -> Outputs:
         shared = trunk if network.start else None
-        want = self.algorithm.networks[role]
+        want = self.algorithm.networks[role] if want is None else want
         return network(micro, want, temperature=self.algorithm.temperature, trunk=shared, draw=draw)
+
+    @torch.no_grad()
+    def _gathered(self, batch: Batch, micros: list[Tensor], trunks: Mapping[int, Tensor | None]) -> Batch:
+        """The batch with the sums that the losses of an optimiser step have in common, as sides, where there are any."""
+        if not self.algorithm.gathers:
+            return batch
+        apart = [rows for rows in micros if planning.auxiliary(batch, rows)]
+        sums: dict[str, Tensor] = {}
+        for index in apart or micros:
+            micro = batch.rows(index)
+            for role, network in self.networks.items():
+                outputs = self._forward(network, role, micro, trunks[int(index[0])])
+                for name, part in self.algorithm.statistics(outputs, micro).items():
+                    sums[name] = sums[name] + part if name in sums else part
+        return batch.with_(sides={name: self.total(part).expand(len(batch)) for name, part in sums.items()})
 
     # -- before the step --------------------------------------------------------------------------------------------
 
@@ -167,10 +182,10 @@ class Learner:
         return {int(m[0]): users[0].trunk(batch.rows(m)) if users else None for m in micros}
 
     @torch.no_grad()
-    def _annotate(self, batch: Batch, minis: list[MiniBatch], trunks: Mapping[int, Tensor | None]) -> Batch:
-        """Streams old, entropy, ref, value, where the algorithm is one that reads them."""
-        if not self.algorithm.reference:
-            return batch
+    def _annotate(self, batch: Batch, micros: list[Tensor], trunks: Mapping[int, Tensor | None]) -> Batch:
+        """The streams that the algorithm reads (old, entropy, value, ref); a network that none of them needs is not run."""
+        reads = self.algorithm.reads
+        asked = {role: {k for k in self.algorithm.networks[role] if STREAMS.get(k) in reads} for role in self.networks}
         found: dict[str, Tensor] = {}
 
         def put(name: str, index: Tensor, values: Tensor | None) -> None:
@@ -178,13 +193,13 @@ class Learner:
                 stream = found.setdefault(name, values.new_zeros(batch.ids.shape))
                 stream[index, : values.shape[1]] = values
 
-        for index in (micro for mini in minis for micro in mini):
+        for index in micros if reads else ():
             rows, trunk = batch.rows(index), trunks[int(index[0])]
             for role, network in self.networks.items():
-                outputs = self._forward(network, role, rows, trunk)
-                put("old", index, outputs.logp)
-                put("entropy", index, outputs.entropy)
-                put("value", index, outputs.value)
+                if asked[role]:
+                    outputs = self._forward(network, role, rows, trunk, want=asked[role])
+                    for kind, stream in STREAMS.items():
+                        put(stream, index, getattr(outputs, kind) if kind in asked[role] else None)
             if self.reference is not None:
                 shared = trunk if self.reference.start else None
                 outputs = self.reference(rows, {"logp"}, temperature=self.algorithm.temperature, trunk=shared)
@@ -198,15 +213,24 @@ class Learner:
         sums: dict[str, float] = {}
         weights: dict[str, float] = {}
         for batch in batches:
-            batch = self.algorithm.prepare(batch.to(self.device), self.total)
+            batch, micros, trunks = self._whole(batch.to(self.device))
+            batch = self.algorithm.prepare(self._annotate(batch, micros, trunks), self.total)
+            batch = self._gathered(batch, micros, trunks)
             for role, network in self.networks.items():
-                outputs = self._forward(network, role, batch, None)
+                outputs = self._forward(network, role, batch, trunks[0])
+                divided = batch.sums()
                 for name, term in self.algorithm.loss(outputs, batch).items():
                     sums[name] = sums.get(name, 0.0) + float((term * batch.weight[name]).sum())
-                    weights[name] = weights.get(name, 0.0) + float(batch.weight[name].sum())
-                moments = _added(moments, self.algorithm.metrics(outputs, batch))
+                    weights[name] = weights.get(name, 0.0) + float(divided[name])
+                moments = added(moments, self.algorithm.metrics(outputs, batch))
         loss = sum(value / weights[name] for name, value in sums.items() if weights[name])
         return {"loss": loss, **self.algorithm.summarise(moments)}
+
+    def _whole(self, batch: Batch) -> tuple[Batch, list[Tensor], dict[int, Tensor | None]]:
+        """A batch that is run at once: arranged, its one micro-batch, and the trunk where more than one pass needs it."""
+        batch = self.algorithm.arrange(batch)
+        everything = torch.arange(len(batch))
+        return batch, [everything], self._trunks(batch, [everything]) if self.algorithm.reads else {0: None}
 
     # -- optimisers and state ---------------------------------------------------------------------------------------
 
@@ -251,30 +275,9 @@ class Learner:
         self.algorithm.restore(state["algorithm"])
 
 
-def _added(some: Mapping[str, Moments], more: Mapping[str, Moments]) -> dict[str, Moments]:
-    return {**some, **{name: some.get(name, Moments()) + moment for name, moment in more.items()}}
-
-
-class _Log:
-    """Losses and gradient norms of the optimiser steps of one batch."""
-
-    def __init__(self) -> None:
-        self.losses: dict[str, list[float]] = {}
-        self.norms: dict[str, list[float]] = {}
-        self.values: dict[str, float] = {}
-        self.refused = 0
-
-    def add(self, losses: Mapping[str, float], norms: Mapping[str, float], finite: bool) -> None:
-        self.refused += not finite
-        for shelf, new in ((self.losses, losses), (self.norms, norms)):
-            for name, value in new.items():
-                shelf.setdefault(name, []).append(value)
-
-    def averages(self, algorithm: Algorithm) -> dict[str, float]:
-        means = {name: sum(values) / len(values) for name, values in self.losses.items()}
-        named = {f"loss/{name}_avg": value for name, value in means.items()} if len(algorithm.networks) > 1 else {}
-        norms = {f"grad_norm/{role}" if len(self.norms) > 1 else "grad_norm": sum(v) / len(v) for role, v in self.norms.items()}
-        return {"loss": sum(means.values()), **named, **norms, **self.values}
+def _weighs(batch: Batch) -> bool:
+    """Whether any loss term of these rows counts; where none does, neither forward nor backward pass is needed."""
+    return any(bool(weight.any()) for weight in batch.weight.values())
 
 
 def _groups(network: Network) -> list[list[tuple[str, torch.nn.Parameter]]]:

@@ -11,19 +11,16 @@ from typing import Any
 import torch
 import yaml
 
-from plaudit.algorithms.ppo import PPOConfig
-from plaudit.algorithms.reward import RewardModelConfig
-from plaudit.algorithms.sft import SFTConfig
 from plaudit.config import Resolved
 from plaudit.models.base import AdapterConfig
 from plaudit.models.folder import save_model
 from plaudit.models.network import Network
 from plaudit.models.scorer import Scorer, save_reward
 from plaudit.rewards.mix import RewardConfig
-from plaudit.schema import JSON, UserError
+from plaudit.schema import JSON
 from plaudit.training import place
 from plaudit.training.assemble import ModelConfig, precision
-from plaudit.training.build import build
+from plaudit.training.build import algorithm_class, build
 from plaudit.training.folder import RunFolder, write_text
 from plaudit.training.loop import Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
@@ -32,22 +29,17 @@ from plaudit.training.sources import Rollouts, Rows
 from plaudit.training.trace import traces
 
 SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, TrainingConfig, OptimizerConfig)
-VERBS: dict[str, tuple[type, ...]] = {
-    "sft": (*SHARED, SFTConfig),
-    "reward": (*SHARED, RewardModelConfig),
-    "ppo": (*SHARED, RolloutConfig, RewardConfig, PPOConfig),
-}
+ONLINE: tuple[type, ...] = (RolloutConfig, RewardConfig)
 LORA_RATE = "lora_learning_rate"
 STOPPED = {"SIGINT": 130, "SIGTERM": 143}
 """Status of a run that was stopped -> the exit code a shell gives that signal."""
 
 
-def sections(verb: str) -> tuple[list[type], dict[str, Any]]:
-    """The option classes of a verb, the algorithm's last, and its own defaults. UserError for an unknown verb."""
-    if verb not in VERBS:
-        raise UserError(f"there is no algorithm {verb!r} to train with; there are {', '.join(VERBS)}")
-    chosen = VERBS[verb]
-    return list(chosen), {k: v for k, v in chosen[-1].defaults.items() if k not in ("learning_rate", LORA_RATE)}  # type: ignore[attr-defined]
+def sections(name: str) -> tuple[list[type], dict[str, Any]]:
+    """The option classes of an algorithm, its own last, and its own defaults. UserError where there is no such algorithm."""
+    kind = algorithm_class(name)
+    chosen = [*SHARED, *(ONLINE if kind.eats == "prompts" else ()), kind.Config]
+    return chosen, {k: v for k, v in kind.Config.defaults.items() if k not in ("learning_rate", LORA_RATE)}
 
 
 def train(verb: str, resolved: Resolved, *, resume: bool = False, progress: Progress | None = None) -> JSON:
@@ -74,13 +66,13 @@ def train(verb: str, resolved: Resolved, *, resume: bool = False, progress: Prog
         if status in STOPPED:
             progress.tell(f"stopped after step {loop.step}; go on with --resume")
             return {**summary, "seconds": time.perf_counter() - started}
-        summary |= _kept(verb, loop, path, best=options.load_best_model_at_end)
+        summary |= _kept(loop, path, best=options.load_best_model_at_end)
         summary["seconds"] = time.perf_counter() - started
         folder.finish(summary)
         return summary
 
 
-def _kept(verb: str, loop: Loop, path: Path, *, best: bool) -> JSON:
+def _kept(loop: Loop, path: Path, *, best: bool) -> JSON:
     """Write the trained model, and of PPO the per-token view; what the summary says of them."""
     if best:
         loop.take_best()
@@ -88,7 +80,7 @@ def _kept(verb: str, loop: Loop, path: Path, *, best: bool) -> JSON:
         write_text(path / "trace.json", json.dumps(traces(loop.source, loop.learner, loop.step), ensure_ascii=False))
     for half in path.glob(".model.*.part"):  # of a process that died while it wrote
         shutil.rmtree(half, ignore_errors=True)
-    model = {"model": str(_save_model(verb, loop, path / "model"))}
+    model = {"model": str(_save_model(loop, path / "model"))}
     if loop.best.value is None:
         return model
     return {"best": {"step": loop.best.step, loop.best.metric: loop.best.value}, **model}
@@ -103,7 +95,7 @@ def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
     if resumed is not None and (resumed / "config.yaml").exists():
         saved = yaml.safe_load((resumed / "config.yaml").read_text(encoding="utf-8"))
     changes: dict[str, Any] = {}
-    defaults = VERBS[verb][-1].defaults  # type: ignore[attr-defined]
+    defaults = algorithm_class(verb).Config.defaults
     if resolved[OptimizerConfig].learning_rate is None:
         changes["learning_rate"] = defaults[LORA_RATE if resolved[AdapterConfig].use_peft else "learning_rate"]
     if resolved[TrainingConfig].bf16 == "auto":
@@ -111,17 +103,19 @@ def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
     return resolved.replace(**changes)
 
 
-def _save_model(verb: str, loop: Loop, folder: Path) -> Path:
-    """The trained model as a folder that others can read; written beside and moved into place."""
-    networks = loop.learner.networks
-    if verb == "reward":
-        network = networks["reward"]
+def _save_model(loop: Loop, folder: Path) -> Path:
+    """The trained model as a folder that others can read; written beside and moved into place.
+
+    It is that of the algorithm's first role: a reward model where it gives scores, else a language model.
+    """
+    role, wants = next(iter(loop.learner.algorithm.networks.items()))
+    network = loop.learner.networks[role]
+    if "score" in wants:
         assert isinstance(loop.source, Rows)
         scores = Scorer(network)([row.ids for item in loop.source.rows[:256] for row in item.rows])
         spread = torch.tensor(scores, dtype=torch.float64)
         save_reward(folder, network, mean=float(spread.mean()), deviation=max(1e-6, float(spread.std(correction=0))))
         return folder
-    network = networks["policy"]
     merged = Network("merged", network.base, adapter=network.adapter)
     from transformers import AutoModelForCausalLM
 

@@ -100,13 +100,11 @@ class Rollouts:
         kept = [item for item in scored if item.reward is not None]
         if not kept:
             raise UserError(f"step {step + 1}: no answer has a reward; let at least one reward function apply to every prompt")
-        lengths = [len(item.completion.tokens) for item in scored]
         found = {
             **reward_metrics(scored),
+            **lengths(scored),
+            **spread(scored, self.options.num_generations),
             **{name: sum(values) / len(values) for name, values in context.metrics.items() if values},
-            "completions/mean_length": sum(lengths) / len(lengths),
-            "completions/min_length": float(min(lengths)),
-            "completions/max_length": float(max(lengths)),
             "val/num_eos_tokens": float(sum(not item.completion.truncated for item in scored)),
             "episode": float((step + 1) * self.feed.portion * self.options.num_generations),
             "num_tokens": float(sum(len(item.completion.prompt_tokens) + len(item.completion.tokens) for item in scored)),
@@ -167,3 +165,29 @@ class Rollouts:
             "parts": item.parts,
             "truncated": item.completion.truncated,
         }
+
+
+def lengths(scored: Sequence[Scored]) -> dict[str, float]:
+    """Tokens of all answers, and of those that ended by themselves (left out where none did), by TRL's names."""
+    found = {}
+    for name, chosen in (
+        ("length", scored),
+        ("terminated_length", [item for item in scored if not item.completion.truncated]),
+    ):
+        counts = [len(item.completion.tokens) for item in chosen]
+        if counts:
+            found |= {
+                f"completions/mean_{name}": sum(counts) / len(counts),
+                f"completions/min_{name}": float(min(counts)),
+                f"completions/max_{name}": float(max(counts)),
+            }
+    return found
+
+
+def spread(scored: Sequence[Scored], n: int) -> dict[str, float]:
+    """Share of prompts whose answers all earned the same: they teach an algorithm that compares siblings nothing."""
+    if n < 2:
+        return {}
+    groups = [scored[start : start + n] for start in range(0, len(scored), n)]
+    flat = [len({item.reward for item in group if item.reward is not None}) < 2 for group in groups]
+    return {"frac_reward_zero_std": sum(flat) / len(flat)}

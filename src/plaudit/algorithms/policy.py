@@ -1,0 +1,65 @@
+"""What algorithms that learn from their own samples have in common: their options, the ratio, and what is logged of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from plaudit.algorithms.base import Moments, Tensor
+from plaudit.core import masked
+from plaudit.core.batch import Batch, Outputs
+
+GAP = "sampling/sampling_logp_difference"
+
+
+def old_logp(outputs: Outputs, batch: Batch) -> Tensor:
+    """Log-probabilities before the update, [R, T]: as annotated, or, where a batch is used once, those of this very pass."""
+    assert outputs.logp is not None
+    return batch["old"] if "old" in batch.streams else outputs.logp.detach()
+
+
+def sampler_gap(batch: Batch, total: masked.Total) -> dict[str, float]:
+    """|log-probability of the sampler - of the trainer| over answer tokens, in nats: mean and maximum, before the update."""
+    if "sampler" not in batch.streams or "old" not in batch.streams:
+        return {}
+    gap = (batch["sampler"] - batch["old"]).abs() * batch.mask
+    return {f"{GAP}/mean": float(masked.mean(gap, batch.mask, total)), f"{GAP}/max": float(gap.max())}
+
+
+def ratio_metrics(outputs: Outputs, batch: Batch, low: float, high: float, advantage: Tensor) -> dict[str, Moments]:
+    """TRL's names: how often the ratio left [1 - low, 1 + high] where that cuts the gradient; the entropy; the ratio."""
+    assert outputs.logp is not None
+    mask, log_ratio = batch.mask, outputs.logp.detach() - old_logp(outputs, batch)
+    ratio, advantage = log_ratio.exp(), advantage.expand_as(log_ratio)
+    cut_low = ((ratio < 1 - low) & (advantage < 0)).to(mask.dtype)
+    cut_high = ((ratio > 1 + high) & (advantage > 0)).to(mask.dtype)
+    found = {
+        "clip_ratio/low_mean": Moments.of(cut_low, mask),
+        "clip_ratio/high_mean": Moments.of(cut_high, mask),
+        "clip_ratio/region_mean": Moments.of(cut_low + cut_high, mask),
+        "policy/approxkl_avg": Moments.of(0.5 * log_ratio**2, mask),
+        "val/ratio": Moments.of(ratio, mask),
+    }
+    if outputs.entropy is not None:
+        found["entropy"] = Moments.of(outputs.entropy, mask)
+    if "sampler" in batch.streams and "old" not in batch.streams:
+        found[GAP] = Moments.of((batch["sampler"] - outputs.logp.detach()).abs(), mask)
+    return found
+
+
+def summarise(moments: Mapping[str, Moments]) -> dict[str, float]:
+    """Means; of the ratio its variance too, of the sampler's gap its maximum."""
+    means = {name: moment.mean for name, moment in moments.items() if name != GAP}
+    if "val/ratio" in moments:
+        means["val/ratio_var"] = moments["val/ratio"].variance
+    if GAP in moments:
+        means |= {f"{GAP}/mean": moments[GAP].mean, f"{GAP}/max": moments[GAP].high}
+    return means
+
+
+def reward_metrics(batch: Batch, advantage: Tensor, total: masked.Total) -> dict[str, float]:
+    """Mean and deviation over answers of the advantage [R], before the update."""
+    rows = advantage.new_ones(len(batch))
+    return {
+        "advantage/mean": float(masked.mean(advantage, rows, total)),
+        "advantage/std": float(masked.variance(advantage, rows, total).sqrt()),
+    }

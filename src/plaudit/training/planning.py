@@ -1,0 +1,54 @@
+"""How a step is cut into optimiser steps and passes: from data, seed and step alone, so that it can be repeated."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from plaudit.core.batch import Batch
+from plaudit.data.packing import by_length
+
+Tensor = torch.Tensor
+MiniBatch = list[Tensor]
+"""Row indices of each of its micro-batches."""
+
+
+def plan(batch: Batch, parts: int, micro_batch: int, *, grouped: bool, key: tuple[int, int]) -> list[MiniBatch]:
+    """`parts` mini-batches (one optimiser step each) of micro-batches (one pass each) of rows of like length.
+
+    grouped: rows of one group stay together, and `micro_batch` counts them. key: (seed, step), which the parts are drawn from.
+    Auxiliary rows never share a micro-batch with the others.
+    """
+    groups = batch.groups() if grouped else [torch.tensor([row]) for row in range(len(batch))]
+    count = min(parts, len(groups))
+    members = (
+        np.arange(len(groups)) if count == 1 else np.random.Generator(np.random.Philox(key=list(key))).permutation(len(groups))
+    )
+    minis = []
+    for part in np.array_split(members, count):
+        chosen = [groups[g] for g in sorted(part.tolist())]
+        minis.append([torch.cat(micro) for kind in _kinds(batch, chosen) for micro in _micros(batch, kind, micro_batch)])
+    return minis
+
+
+def order(count: int, epoch: int, key: tuple[int, int]) -> list[int]:
+    """In which order the mini-batches are trained on in pass `epoch` of the step."""
+    if count == 1:
+        return [0]
+    seed, step = key
+    return np.random.Generator(np.random.Philox(key=[seed, (step << 16) + epoch + 1])).permutation(count).tolist()
+
+
+def auxiliary(batch: Batch, rows: Tensor) -> bool:
+    """Whether these rows are there for statistics alone."""
+    return "auxiliary" in batch.sides and bool(batch["auxiliary"][rows].any())
+
+
+def _kinds(batch: Batch, members: list[Tensor]) -> list[list[Tensor]]:
+    apart = [rows for rows in members if auxiliary(batch, rows)]
+    return [[rows for rows in members if not auxiliary(batch, rows)], apart] if apart else [members]
+
+
+def _micros(batch: Batch, members: list[Tensor], size: int) -> list[list[Tensor]]:
+    longest = [int(batch.length[rows].max()) for rows in members]
+    return [[members[i] for i in chosen] for chosen in by_length(longest, size)]

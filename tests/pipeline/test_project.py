@@ -55,7 +55,7 @@ def longish(completion_ids, **_):
     return [sum(i % 7 for i in ids) / 10 for ids in completion_ids]
 """
 QUESTIONS = [f"Where is {what} {i}?" for i in range(4) for what in ("order", "refund", "parcel", "bill")]
-ORDER = ["sft", "answers", "judge", "reward", "evaluate"]
+ORDER = ["sft", "evaluate", "answers", "judge", "reward"]
 
 
 def rows(*columns):
@@ -172,9 +172,9 @@ def test_a_model_of_ones_own_counts_by_its_weights(finished, nursery, tmp_path):
     ("text", "kept"),
     [
         ("checkpoint-1", []),
-        ("completions.jsonl", ["sft"]),
-        ("eval_pairs.jsonl", ["sft", "answers"]),
-        ("latest/.judge", ["sft"]),
+        ("completions.jsonl", ["sft", "evaluate"]),
+        ("eval_pairs.jsonl", ["sft", "evaluate", "answers"]),
+        ("latest/.judge", ["sft", "evaluate", "answers", "judge"]),
     ],
 )
 def test_killed_anywhere_it_goes_on_and_ends_the_same(finished, nursery, tmp_path, text, kept):
@@ -182,7 +182,7 @@ def test_killed_anywhere_it_goes_on_and_ends_the_same(finished, nursery, tmp_pat
     write(tmp_path)
     assert nursery.run("run", cwd=tmp_path, at=At(text)).code == -signal.SIGKILL
     after = states(nursery, tmp_path)
-    assert [name for name in ORDER if after[name] == "kept"][: len(kept)] == kept
+    assert [name for name in ORDER if after[name] == "kept"] == kept
     for name, stage in summary["stages"].items():
         for file in ("model/model.safetensors", "completions.jsonl", "pairs.jsonl", "answers.jsonl"):
             if (whole / stage["folder"] / file).exists():
@@ -231,7 +231,7 @@ def test_every_mistake_is_told_at_once_and_nothing_runs(nursery, tmp_path):
         (12, "stage evaluate: num_generations must be an integer, 1 or more, not 0"),
         (16, "stage reward: stage judge gives no pears; it has folder, pairs, eval_pairs"),
         (23, "stage judge: there is no stage anwsers; did you mean answers?"),
-        (27, "stage answers: there is no algorithm 'generat' to train with"),
+        (27, "stage answers: there is no verb 'generat'; did you mean generate?"),
         (34, "stage sft: there is no option max_stepz; did you mean max_steps?"),
     ):
         assert any(f"plaudit.yaml, line {line}: " in one and words in one for one in told), (line, words, done.err)

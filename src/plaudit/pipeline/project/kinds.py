@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Lt
 
 from plaudit.config import config
+from plaudit.registry import names
 from plaudit.rewards.mix import RewardConfig
 from plaudit.schema import Sampling, UserError
 
@@ -88,12 +89,13 @@ def kind(verb: str) -> Kind:
     """The kind of a stage by its verb. UserError, with the nearest name, where nothing is called so."""
     if verb in WORK:
         return WORK[verb]
+    known = (*names("algorithms"), *WORK)
+    if verb not in known and ":" not in verb:
+        near = difflib.get_close_matches(verb, known, n=1)
+        raise UserError(
+            f"there is no verb {verb!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
+        )
     from plaudit.training.run import sections
 
-    try:
-        classes, defaults = sections(verb)
-    except UserError as unknown:
-        near = difflib.get_close_matches(verb, WORK, n=1)
-        advice = f"; did you mean {near[0]}?" if near else f"; or {', '.join(WORK)}"
-        raise UserError(f"{unknown}{advice}") from None
+    classes, defaults = sections(verb)
     return Kind(verb, tuple(classes), {"model": "model"}, defaults, trains=True)

@@ -175,7 +175,7 @@ class _Reader:
         if name not in stages:
             if name in self.content["stages"]:
                 return  # that stage has mistakes of its own
-            near = difflib.get_close_matches(name, stages, n=1)
+            near = difflib.get_close_matches(name, self.content["stages"], n=1)
             self.mistakes.append(
                 f"{given.where}there is no stage {name}" + (f"; did you mean {near[0]}?" if near else f": ${{{reference}}}")
             )

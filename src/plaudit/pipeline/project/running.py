@@ -146,7 +146,7 @@ def _run(project: Project, root: Path, steps: Sequence[Step], progress: Progress
 
 
 def _stage(project: Project, step: Step, steps: Sequence[Step], progress: Progress) -> str:
-    """Run one stage and write its stage.json; `finished`, or the signal that stopped it."""
+    """Run one stage and write its stage.json; `finished`, or the signal that stopped it (or came too late to)."""
     started, resume = time.perf_counter(), step.folder.exists()
     step.folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -154,6 +154,7 @@ def _stage(project: Project, step: Step, steps: Sequence[Step], progress: Progre
     except UserError as mistake:
         raise UserError(f"stage {step.name}: {mistake}") from mistake
     status = str(summary.get("status", "finished"))
+    stopping = summary.pop("stopping", None)
     if status not in ("finished", "early"):
         return status
     done = {
@@ -165,7 +166,7 @@ def _stage(project: Project, step: Step, steps: Sequence[Step], progress: Progre
         "inputs": dict(step.inputs),
     }
     write_text(step.folder / DONE, json.dumps(done, indent=2, ensure_ascii=False) + "\n")
-    return "finished"
+    return stopping or "finished"
 
 
 def _work(project: Project, step: Step, resume: bool, progress: Progress) -> JSON:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from plaudit import __version__
-from plaudit.cli import chat, config, demo, doctor, evaluate, generate, init, run, runs, train
+from plaudit.cli import chat, config, demo, doctor, evaluate, generate, init, migrate, run, runs, train, tune
 from plaudit.schema import UserError
 
 # What the machine says when a path the user chose cannot be used; any other OSError is ours.
@@ -37,9 +37,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, init, run, train, generate, evaluate, chat, runs, config, doctor):
+for verb in (demo, init, run, train, tune, generate, evaluate, chat, runs, config, migrate, doctor):
     name = verb.__name__.rpartition(".")[2]
-    app.command(name, no_args_is_help=name in ("train", "generate", "evaluate", "chat", "config"))(getattr(verb, name))
+    app.command(name, no_args_is_help=name in ("train", "tune", "generate", "evaluate", "chat", "config", "migrate"))(
+        getattr(verb, name)
+    )
 
 
 def _version(wanted: bool) -> None:

@@ -187,6 +187,19 @@ class Label:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """One answer in steps, each of them judged: `Steps(p, ("2 + 2 = 4", "so 5"), (1.0, 0.0))`.
+
+    `labels[i]` is 1 where step i is right; any number from 0 to 1 counts (a share of rollouts that ended well).
+    """
+
+    prompt: Prompt
+    steps: tuple[str, ...]
+    labels: tuple[float, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class Update:
     """What one step of the learner did: unreduced counts are already summed; metrics have TRL's names."""
 

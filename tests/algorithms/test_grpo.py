@@ -150,3 +150,21 @@ def test_reinforce_pp_whitens_rewards_to_go(grouped):
     spread = math.sqrt(sum((x - mean) ** 2 for x in raw) / 6 + 1e-8)
     got = prepared["advantage"][prepared.mask > 0].tolist()
     assert got == pytest.approx([(x - mean) / spread for x in raw])
+
+
+def test_the_clip_metrics_speak_of_the_ratio_that_is_clipped():
+    """The winner's tokens at ratios 2, 2, 1/2 (bound 1.2): token by token two of the 6 are cut, as a whole answer (ratio 2,
+    or by the token 2^(1/3) = 1.26) all three; CISPO's bound is the largest weight itself."""
+    old = {name: [[0.0, 0.0], [0.0] * 4, [0.0] * 3] for name in ("old", "ref")}
+    two = math.log(2)
+    out = Outputs(logp=logp_of([[0.0, 0.0], [0.0, two, two, -two], [0.0, 0.0, 0.0]]))
+    twice = {"num_iterations": 2}
+
+    def cut(algorithm):
+        return algorithm.metrics(out, algorithm.prepare(batch(old)))["clip_ratio/high_mean"].mean
+
+    assert cut(GRPO(GRPOConfig(**twice))) == pytest.approx(2 / 6)
+    assert cut(GRPO(GRPOConfig(**twice, importance_sampling_level="sequence"))) == pytest.approx(3 / 6)
+    assert cut(RLOO(RLOOConfig(**twice))) == pytest.approx(3 / 6)
+    assert cut(GRPO(GRPOConfig(**twice, loss_type="cispo", epsilon_high=1.9))) == pytest.approx(2 / 6)
+    assert cut(GRPO(GRPOConfig(**twice, loss_type="cispo", epsilon_high=2.1))) == 0.0

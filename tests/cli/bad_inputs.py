@@ -33,6 +33,15 @@ def rewards(body: str) -> Spoil:
     return wrote("bad.py", "def reward(completions, **_):", f"    {body}")
 
 
+def algorithm(*lines: str) -> Spoil:
+    """The file bad.py with an algorithm `Mine` that has an option of its own, its body changed."""
+    head = (
+        "from plaudit.algorithms.sft import SFT, SFTConfig\nfrom plaudit.algorithms.base import Algorithm\n"
+        "from plaudit.config import config\n\nRATES = {'learning_rate': 1e-5, 'lora_learning_rate': 1e-4}\n"
+    )
+    return wrote("bad.py", head, *lines)
+
+
 def model(without: str | None = None) -> Spoil:
     """The folder `model` with the tiny model, without one file."""
 
@@ -77,12 +86,13 @@ LONG = {"prompt": "Where is it? " * 200}
 BAD = ("sft", "train_file=bad.jsonl")
 PAIRS = ("reward", "train_file=bad.jsonl")
 ASK = ("ppo", "train_file=bad.jsonl")
+MINE = ("bad.py:Mine",)
 FUNCTION = ("ppo", "reward_funcs=[bad.py:reward]")
 
 # name: (what is wrong, the verb and its options, parts of the sentence)
 TABLE: Mapping[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
     "no such file": (nothing, ("sft", "train_file=no.jsonl"), ("no.jsonl: there is no such file",)),
-    "a folder as file": (nothing, ("sft", "train_file=."), ("cannot be read: Is a directory",)),
+    "a folder as file": (nothing, ("sft", "train_file=."), ("cannot be read: it is a folder without data files",)),
     "not a text file": (
         lambda folder, _: (folder / "bad.jsonl").write_bytes(b'{"text": "\xff"}\n'),
         BAD,
@@ -108,6 +118,60 @@ TABLE: Mapping[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
     "unknown role": (data(chat("user", "robot")), BAD, ("the unknown role 'robot'; the roles are",)),
     "no answer to train on": (data(chat("user")), BAD, ("no assistant turn",)),
     "equal sides": (data({**PAIR, "rejected": PAIR["chosen"]}), PAIRS, ("line 1: chosen and rejected are equal",)),
+    "a pair's sides are equal in another layout": (
+        data({"instruction": "Where?", "chosen": "Here.", "rejected": "Here."}),
+        PAIRS,
+        ("line 1: chosen and rejected are equal",),
+    ),
+    "ratings where pairs are needed": (
+        data({**ONE, "rating": 4}),
+        PAIRS,
+        ("chosen and rejected", "there are: prompt, completion, rating", "(rated answers, which serves sft"),
+    ),
+    "a turn of an unknown role in ShareGPT": (
+        data({"conversations": [{"from": "human", "value": "a"}, {"from": "robot", "value": "b"}]}),
+        BAD,
+        ("line 1, conversations, turn 2 has the unknown role 'robot'; the roles are human",),
+    ),
+    "no such layout": (data(ONE), (*BAD, "dataset_format=alpacca"), ("alpacca", "did you mean alpaca")),
+    "columns of a forced layout": (
+        data(ONE),
+        (*BAD, "dataset_format=alpaca"),
+        ("line 1: alpaca needs the column instruction; there are: prompt, completion",),
+    ),
+    "a broken table": (
+        wrote("bad.csv", "prompt,completion", "a,b,c"),
+        ("sft", "train_file=bad.csv"),
+        ("bad.csv, line 2: has 3 cells, but the header has 2",),
+    ),
+    "a broken JSON file": (wrote("bad.json", '[{"text": "a"},'), ("sft", "train_file=bad.json"), ("bad.json, line 2: broken",)),
+    "no Parquet": (wrote("bad.parquet", "PAR2"), ("sft", "train_file=bad.parquet"), ("bad.parquet cannot be read as Parquet",)),
+    "a pattern without files": (nothing, ("sft", "train_file=none-*.jsonl"), ("none-*.jsonl: no file matches",)),
+    "no such data set in dataset_info.json": (
+        wrote("dataset_info.json", {"pairs": {"file_name": "bad.jsonl"}}),
+        ("sft", "train_file=.", "dataset=pears"),
+        ("dataset_info.json: there is no dataset 'pears'; there are: pairs",),
+    ),
+    "a mixture in which one part has no weight": (
+        data(ONE),
+        ("sft", "train_file=[{path: bad.jsonl, weight: 1}, bad.jsonl]"),
+        ("bad.jsonl: has no weight",),
+    ),
+    "a file that cannot be streamed": (
+        wrote("bad.json", '[{"text": "a"}]'),
+        ("sft", "train_file=bad.json", "streaming=true"),
+        ("bad.json: streaming needs .jsonl, .csv",),
+    ),
+    "a bad row while streaming": (
+        data(ONE, {**ONE, "completion": 3}),
+        (*BAD, "streaming=true"),
+        ("line 2, completion must be a string or a list of messages, not the number 3",),
+    ),
+    "every row refused": (
+        data({**ONE, "completion": 3}),
+        (*BAD, "skip_refused_rows=true"),
+        ("no demonstrations are left of 1 rows (1 cannot be read, the first: bad.jsonl, line 1",),
+    ),
     "no rows left": (
         data(*({**ONE, "prompt": "x" * 100 + str(i)} for i in range(9))),
         (*BAD, "max_length=16"),
@@ -187,7 +251,51 @@ TABLE: Mapping[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
         ("missing_eos_penalty", "not both"),
     ),
     "an option that is needed is missing": (nothing, ("sft", "train_file=null"), ("train_file",)),
-    "no such algorithm": (nothing, ("sftt",), ("no algorithm 'sftt'", "sft, reward, ppo")),
+    "no such algorithm": (nothing, ("sftt",), ("nothing in algorithms is called 'sftt'; did you mean sft?",)),
+    "no such algorithm file": (nothing, ("no.py:Mine",), ("algorithms no.py:Mine: there is no file no.py",)),
+    "no such class in the file": (algorithm("class Mine(SFT): ..."), ("bad.py:Mien",), ("has no 'Mien'; did you mean Mine?",)),
+    "a class that is no algorithm": (
+        algorithm("class Mine: ..."),
+        MINE,
+        ("must be a subclass of plaudit.algorithms.base.Algorithm",),
+    ),
+    "an algorithm that is a function": (algorithm("def Mine(options): ..."), MINE, ("bad.py:Mine is no algorithm",)),
+    "an algorithm without Config": (
+        algorithm("class Mine(Algorithm): ..."),
+        MINE,
+        ("it has no Config; give it a @config class",),
+    ),
+    "an algorithm whose Config is a mapping": (
+        algorithm("class Mine(SFT):", "    Config = {'beta': 0.1}"),
+        MINE,
+        ("it has no Config; give it a @config class",),
+    ),
+    "an algorithm without learning rates": (
+        algorithm("@config", "class C:", "    beta: float = 1.0", "class Mine(SFT):", "    Config = C"),
+        MINE,
+        ("C.defaults lacks learning_rate and lora_learning_rate",),
+    ),
+    "an algorithm that eats something else": (
+        algorithm("class Mine(SFT):", "    eats = 'pairs'"),
+        MINE,
+        ("it eats 'pairs'; an algorithm eats demonstrations, rankings, labels or prompts",),
+    ),
+    "an algorithm that trains nothing": (algorithm("class Mine(SFT):", "    networks = {}"), MINE, ("its networks are empty",)),
+    "an algorithm with an option that every run has": (
+        algorithm("@config", "class C:", "    seed: int = 1", "    defaults = RATES", "class Mine(SFT):", "    Config = C"),
+        MINE,
+        ("option seed is in both TrainingConfig and C",),
+    ),
+    "an algorithm with a default for no option": (
+        algorithm("@config", "class C:", "    defaults = {**RATES, 'epochs': 3}", "class Mine(SFT):", "    Config = C"),
+        MINE,
+        ("a default is given for epochs, which is no option",),
+    ),
+    "an algorithm in a file that is broken": (
+        wrote("bad.py", "import plaudit", "1 / 0"),
+        MINE,
+        ("bad.py, line 2", "ZeroDivisionError"),
+    ),
     "no such place": (nothing, ("sft", "place=ray"), ("place 'ray' is not there; it can be local",)),
     "nothing to reward": (nothing, ("ppo", "reward_funcs=[]"), ("there is nothing to reward",)),
     "no such reward": (nothing, ("ppo", "reward_funcs=[lenght_penalty]"), ("lenght_penalty", "length_penalty")),

@@ -14,9 +14,10 @@ import yaml
 
 from plaudit.cli import main as cli
 from plaudit.config import load
+from plaudit.registry import names
 from plaudit.schema import Sampling, UserError
 
-VERBS = ("demo", "train", "generate", "evaluate", "chat", "runs", "config", "doctor")
+VERBS = ("demo", "train", "generate", "evaluate", "chat", "runs", "config", "doctor", "data")
 
 
 def run(capsys, *words):
@@ -46,6 +47,36 @@ def test_help_names_every_verb(capsys):
 def test_every_verb_explains_itself(capsys, verb):
     code, out, _ = run(capsys, verb, "--help")
     assert code == 0 and f"Usage: plaudit {verb} " in out
+
+
+@pytest.mark.parametrize("verb", ["train", "config"])
+def test_the_help_names_every_algorithm_without_loading_one(verb):
+    code = (
+        "import sys\nfrom plaudit.cli.main import main\n"
+        f"try:\n    main([{verb!r}, '--help'])\n"
+        "finally:\n    print('LOADED', 'torch' in sys.modules, 'plaudit.training' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "LOADED False False" in done.stdout, done.stderr
+    listed = " ".join(done.stdout.split("Algorithms:")[1].split("LOADED")[0].split())
+    assert listed == f"{', '.join(names('algorithms'))}."
+
+
+def test_config_says_what_there_is_where_a_name_is_missing_or_wrong(capsys):
+    told = run(capsys, "config")
+    assert [name for name in names("algorithms") if name not in told[1] + told[2]] == []
+    code, _, err = run(capsys, "config", "genrate")
+    assert code == 2 and "did you mean generate?" in err and err.count("\n") == 1
+    assert [name for name in (*names("algorithms"), "demo", "chat") if name not in err] == []
+
+
+def test_a_line_for_each_algorithm(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = run(capsys, "train", "--list")
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert code == 0 and sorted(rows) == sorted(names("algorithms"))
+    assert rows["kto"].startswith("eats labels. KTO: single answers with a thumb up or down; no pairs.")
+    assert [name for name, said in rows.items() if len(said) < 40] == []
 
 
 def test_version(capsys):

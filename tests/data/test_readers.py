@@ -81,7 +81,7 @@ def test_rankings_explicit_and_their_columns(file):
     ],
 )
 def test_the_common_beginning_of_texts_is_the_prompt(file, chosen, rejected, prompt, answers):
-    (found,) = read_rankings(file({"chosen": chosen, "rejected": rejected}))
+    (found,) = read_rankings(file({"chosen": chosen, "rejected": rejected}), dataset_format="trl")
     assert (found.prompt.text, found.answers) == (prompt, answers)
 
 
@@ -148,11 +148,12 @@ DEMO, RANK, ASKED = read_demonstrations, read_rankings, read_prompts
 @pytest.mark.parametrize(
     ("read", "row", "message"),
     [
-        (DEMO, {"instruction": "a", "output": "b"},
-         r"tuning needs the columns prompt and completion, or messages, or text; there are: instruction, output"),
+        (DEMO, {"question": "a", "solution": "b"},
+         r"tuning needs the columns prompt and completion, or messages, or text; there are: question, solution\.$"),
         (RANK, {"prompt": "a", "completion": "b"},
-         r"A reward model needs the columns prompt and chosen and rejected, or chosen and rejected; there are: prompt, comp"),
-        (ASKED, {"text": "a"}, r"PPO needs the columns prompt; there are: text"),
+         r"preferences needs the columns prompt and chosen and rejected, or chosen and rejected, .*; there are: prompt, comp"),
+        (RANK, {"prompt": "a", "completion": "b"}, r"\(prompt-completion, which serves sft, .*ppo"),
+        (ASKED, {"text": "a"}, r"answers needs the columns prompt; there are: text"),
         (ASKED, {}, r"there are: none"),
         (DEMO, {"prompt": None, "completion": "b"}, r"there are: completion"),
         (DEMO, '{"text": "a"', r"line 1: broken JSON \(Expecting ',' delimiter at character 13\)"),
@@ -202,7 +203,7 @@ def test_the_line_is_named(file):
 def test_bad_files(tmp_path):
     with pytest.raises(UserError, match="there is no such file"):
         read_prompts(tmp_path / "none.jsonl")
-    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+    with pytest.raises(UserError, match="cannot be read: it is a folder without data files"):
         read_prompts(tmp_path)
     path = tmp_path / "data.jsonl"
     for empty in (b"", b"\n \n"):

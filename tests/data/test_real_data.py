@@ -7,7 +7,7 @@ from data_tokenizers import build, trained_text
 
 from plaudit.data.check import check
 from plaudit.data.encode import encode_rankings
-from plaudit.data.readers import read_jsonl, read_rankings, write_jsonl
+from plaudit.data.readers import read, read_jsonl, read_rankings, write_jsonl
 from plaudit.data.split import split_by_prompt
 from plaudit.data.template import encode_answer, encode_prompt
 from plaudit.schema import Message, Prompt
@@ -47,8 +47,35 @@ def test_real_implicit_prompts_agree_with_explicit_ones(tmp_path):
     rows = [r for r in read_jsonl(source) if r["chosen"] != r["rejected"]][:300]
     joined = tmp_path / "joined.jsonl"
     write_jsonl(joined, ({side: f"{r['prompt']} {r[side]}" for side in ("chosen", "rejected")} for r in rows))
-    for row, found in zip(rows, read_rankings(joined), strict=True):
+    for row, found in zip(rows, read_rankings(joined, dataset_format="trl"), strict=True):
         assert found.prompt.text == row["prompt"] and found.answers == (f" {row['chosen']}", f" {row['rejected']}")
+
+
+FILES = [
+    ("hh_rlhf_harmless_test/pairs.jsonl", "rankings", "hh_rlhf", 1399),
+    ("llms_from_scratch_dpo/pairs.jsonl", "rankings", "alpaca", 1094),
+    ("llamafactory_demos/dpo_zh_demo.jsonl", "labels", "dialogue", 600),
+    ("llamafactory_demos/kto_en_demo.jsonl", "labels", "dialogue", 300),
+    ("llamafactory_demos/kto_en_demo.jsonl", "demonstrations", "dialogue", 150),
+    ("oasst_en_100_trees/pairs.jsonl", "rankings", "dialogue", 344),
+    ("oasst_en_100_trees/sft_top_ranked.jsonl", "demonstrations", "trl", 98),
+    ("belle_zh/zh_seed_tasks.jsonl", "demonstrations", "alpaca", 175),
+    ("self_instruct_human/user_oriented.jsonl", "demonstrations", "alpaca", 81),
+    ("mt_bench_zh/question.jsonl", "prompts", "questions", 40),
+    ("sst/dev.jsonl", "labels", "trl", 1095),
+    ("crosswoz_zh/val.jsonl", "demonstrations", "trl", 500),
+]
+
+
+@pytest.mark.parametrize(("name", "wants", "layout", "count"), FILES, ids=[f"{f[0]}-{f[1]}" for f in FILES])
+def test_real_files_are_recognised_and_read(name, wants, layout, count):
+    """Rows with equal sides (6 of llms_from_scratch_dpo) are refused and counted; nothing else is."""
+    source = DATA / name
+    if not source.exists():
+        pytest.skip(f"{source} is not there")
+    found = read(source, wants, skip_refused=True)
+    assert (found.layouts, len(found.items)) == ([layout], count)
+    assert all("are equal" in reason for reason in found.refused) and len(found.refused) == (6 if "scratch" in name else 0)
 
 
 @pytest.mark.model

@@ -24,11 +24,12 @@ def test_the_first_ratio_is_exactly_1(autocast, packing, micro_batch):
 @pytest.mark.parametrize("kind", [name for name in KINDS if kind_of(name).eats == "prompts"])
 @pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bf16"])
 def test_it_is_1_for_every_algorithm_that_has_a_ratio(kind, autocast):
-    made = learner(kind, dtype=torch.float32, autocast=autocast, micro_batch=2)
-    for step in range(2):
-        metrics = made.step(rollouts(7, seed=step, dtype=torch.float32))
-        assert metrics.get(DEVIATION, 0.0) == 0.0
-        assert (DEVIATION in metrics) == ("val/ratio" in metrics)
+    for sharing in (False, True):
+        made = learner(kind, dtype=torch.float32, autocast=autocast, micro_batch=2, sharing=sharing)
+        for step in range(2):
+            metrics = made.step(rollouts(7, seed=step, dtype=torch.float32))
+            assert metrics.get(DEVIATION, 0.0) == 0.0
+            assert (DEVIATION in metrics) == ("val/ratio" in metrics)
 
 
 def test_it_is_1_with_full_fine_tuning_a_shared_trunk_and_checkpointing_too():

@@ -1,7 +1,10 @@
 """Law 1: micro-batches, padding, packing and the order of rows cannot change a gradient. Float64, the real learner."""
 
+import dataclasses
+
 import pytest
 import torch
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from fake_ranks import ranked
 from small_networks import BATCHES, KINDS, base, gradients, has, kind_of, learner, passes, weights
@@ -98,6 +101,40 @@ def test_the_usual_mean_of_each_micro_batch_would_break_the_law(kind):
                 loss = sum((term * micro.weight[name]).sum() / sums[name] for name, term in terms.items())
                 (loss / len(minis[0])).backward()
     assert apart(gradients(made), gradient(kind, batch, micro_batch=2)) > 0.01
+
+
+@pytest.fixture
+def exact_norm(monkeypatch):
+    """RMSNorm in its input's precision: transformers' rounds to float32, where sums in another order differ by 1e-8."""
+
+    def forward(self, x):
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+
+    monkeypatch.setattr(LlamaRMSNorm, "forward", forward)
+
+
+@pytest.mark.usefixtures("exact_norm")
+@pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_behind_one_copy_of_their_prompt_leave_the_gradient_alone(kind, full):
+    batch = together(BATCHES[kind]())
+    whole = gradient(kind, batch, micro_batch=99, full=full)
+    for size in (1, 2, 99):
+        assert apart(gradient(kind, batch, micro_batch=size, full=full, sharing=True), whole) < 1e-12
+    assert apart(gradient(kind, batch, micro_batch=4, full=full, sharing=True, checkpointing=True), whole) < 1e-12
+    trunk = {"lora_layers": 1}
+    if not full:
+        split = gradient(kind, batch, micro_batch=99, lora=trunk)
+        assert apart(gradient(kind, batch, micro_batch=3, lora=trunk, sharing=True), split) < 1e-12
+
+
+def together(batch):
+    """The batch with every group's rows beginning alike: with the tokens before the first that is trained in its first row."""
+    ids = batch.ids.clone()
+    for rows in batch.groups():
+        begin = min(int(batch.mask[row].argmax()) for row in rows)
+        ids[rows, :begin] = ids[rows[0], :begin]
+    return dataclasses.replace(batch, ids=ids)
 
 
 VARIANTS = [

@@ -5,6 +5,7 @@ import torch
 
 from plaudit.core import schedule
 from plaudit.core.kl import Controller
+from plaudit.training import planning
 from small_networks import BATCHES, demonstrations, gradients, learner, pairs, rollouts, weights
 
 KINDS = ("sft", "reward", "ppo")
@@ -54,7 +55,7 @@ def test_each_mini_batch_is_weighted_by_its_own_tokens():
     made, twin = (learner("sft", micro_batch=2, optimizer={"lr_scheduler_type": "constant"}) for _ in range(2))
     made.algorithm.mini_batches = 2
     batch = demonstrations(6)
-    plan, order = made.plan(batch), made._order(2, 0)
+    plan, order = made.plan(batch), planning.order(2, 0, (made.seed, made.steps))
     made.step(batch)
     for number in order:
         twin.step(batch.rows(torch.cat(plan[number])))

@@ -75,6 +75,7 @@ class Algorithm:
     siblings   answers to each prompt that it needs at least
     dropout    whether the adapters' dropout is on while training (never in RL, where it would move the ratio)
     gathers    whether `statistics` must be asked before the losses of an optimiser step
+    thumbs     whether of labels only 1 and 0 are understood, no ratings and no classes
     mismatched whether labelled answers also come behind other prompts, as `auxiliary` rows (KTO's estimate of the KL)
     best       the metric that says which evaluation was best, and whether more of it is better
     shown      metrics beside the progress bar
@@ -91,6 +92,7 @@ class Algorithm:
     siblings: ClassVar[int] = 1
     dropout: ClassVar[bool] = False
     gathers: ClassVar[bool] = False
+    thumbs: ClassVar[bool] = False
     mismatched: ClassVar[bool] = False
     best: ClassVar[tuple[str, bool]] = ("eval_loss", False)
     shown: ClassVar[tuple[str, ...]] = ("loss",)

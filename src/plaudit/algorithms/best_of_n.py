@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
+from plaudit.algorithms import policy
 from plaudit.algorithms.base import Algorithm, Moments, Tensor, Want
 from plaudit.config import config
 from plaudit.core import masked
@@ -62,7 +63,11 @@ class BestOfN(Algorithm):
 
     def metrics(self, outputs: Outputs, batch: Batch) -> dict[str, Moments]:
         assert outputs.logp is not None and outputs.entropy is not None
-        return {"nll": Moments.of(-outputs.logp, batch.mask), "entropy": Moments.of(outputs.entropy, batch.mask)}
+        found = {"nll": Moments.of(-outputs.logp, batch.mask), "entropy": Moments.of(outputs.entropy, batch.mask)}
+        return {**found, **policy.sampler_gap_now(outputs, batch)}
+
+    def summarise(self, moments: Mapping[str, Moments]) -> dict[str, float]:
+        return policy.summarise(moments)
 
     def describe(self, batch: Batch, total: masked.Total = masked.here) -> dict[str, float]:
         ones, used = batch["reward"].new_ones(len(batch)), (batch.weight["nll"].sum(-1) > 0).to(batch.mask.dtype)

@@ -23,7 +23,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt
 
 from plaudit.algorithms import policy
-from plaudit.algorithms.base import Algorithm, Moments, Tensor, Want
+from plaudit.algorithms.base import Algorithm, Moments, Stream, Tensor, Want
 from plaudit.config import config
 from plaudit.core import advantage, kl, masked, surrogate
 from plaudit.core.batch import Batch, Outputs
@@ -82,7 +82,8 @@ class GRPO(Algorithm):
         super().__init__(options, temperature)
         self.epochs, self.mini_batches = options.num_iterations, options.num_mini_batches
         once = self.epochs == self.mini_batches == 1
-        self.reads = frozenset({"ref"} if options.beta else ()) | frozenset(() if once else ("old",))
+        needed: list[tuple[Stream, bool]] = [("ref", options.beta > 0), ("old", not once)]
+        self.reads = frozenset(stream for stream, wanted in needed if wanted)
         self.high = options.epsilon if options.epsilon_high is None else options.epsilon_high
 
     def advantages(self, batch: Batch, total: masked.Total) -> Tensor:
@@ -114,9 +115,7 @@ class GRPO(Algorithm):
         o, a, logp = self.options, batch["advantage"][:, None], outputs.logp
         assert logp is not None
         old = policy.old_logp(outputs, batch)
-        log_ratio = logp - old
-        if o.importance_sampling_level == "sequence":
-            log_ratio = surrogate.sequence_log_ratio(log_ratio, batch.mask)
+        log_ratio = self._log_ratio(logp, old, batch)
         if o.loss_type == "cispo":
             term = surrogate.clipped_weight(log_ratio, logp, a, self.high)
         else:
@@ -132,10 +131,13 @@ class GRPO(Algorithm):
         return terms
 
     def metrics(self, outputs: Outputs, batch: Batch) -> dict[str, Moments]:
-        assert outputs.logp is not None
-        found = policy.ratio_metrics(outputs, batch, self.options.epsilon, self.high, batch["advantage"][:, None])
+        o, logp = self.options, outputs.logp
+        assert logp is not None
+        clipped = self._log_ratio(logp, policy.old_logp(outputs, batch), batch)
+        low, high = (1.0, self.high - 1) if o.loss_type == "cispo" else (o.epsilon, self.high)
+        found = policy.ratio_metrics(outputs, batch, low, high, batch["advantage"][:, None], clipped)
         if self.reference:
-            found["kl"] = Moments.of(kl.estimate(outputs.logp.detach(), batch["ref"], "k3"), batch.mask)
+            found["kl"] = Moments.of(kl.estimate(logp.detach(), batch["ref"], "k3"), batch.mask)
         return found
 
     def summarise(self, moments: Mapping[str, Moments]) -> dict[str, float]:
@@ -143,3 +145,9 @@ class GRPO(Algorithm):
 
     def describe(self, batch: Batch, total: masked.Total = masked.here) -> dict[str, float]:
         return {**policy.sampler_gap(batch, total), **policy.reward_metrics(batch, batch["advantage"], total)}
+
+    def _log_ratio(self, logp: Tensor, old: Tensor, batch: Batch) -> Tensor:
+        """The log ratio that is clipped: of each token, [R, T], or of each answer, [R, 1]."""
+        log_ratio = logp - old
+        whole = self.options.importance_sampling_level == "sequence"
+        return surrogate.sequence_log_ratio(log_ratio, batch.mask) if whole else log_ratio

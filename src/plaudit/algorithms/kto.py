@@ -46,6 +46,7 @@ class KTOConfig:
 class KTO(Algorithm):
     Config = KTOConfig
     eats = "labels"
+    thumbs = True
     networks: ClassVar[Mapping[str, frozenset[Want]]] = MappingProxyType({"policy": frozenset({"logp"})})
     reads = frozenset({"ref"})
     gathers = True

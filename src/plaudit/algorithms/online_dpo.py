@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from annotated_types import Ge, Gt, Lt
 
-from plaudit.algorithms import pairs
+from plaudit.algorithms import pairs, policy
 from plaudit.algorithms.base import Algorithm, Moments, Tensor, Want
 from plaudit.algorithms.dpo import LossType, pair_loss
 from plaudit.config import config
@@ -84,6 +84,7 @@ class OnlineDPO(Algorithm):
         ones, first = batch["reward"].new_ones(len(batch)), (batch.place == 0).to(batch.mask.dtype)
         gap = batch["reward"] - batch["reward"][pairs.opponent(batch)]
         return {
+            **policy.sampler_gap(batch, total),
             "objective/kl": float(masked.mean(self._ratio(batch["old"], batch), ones, total)),
             "objective/scores": float(masked.mean(batch["reward"], ones, total)),
             "objective/scores_margin": float(masked.mean(gap, first, total)),

@@ -25,13 +25,27 @@ def sampler_gap(batch: Batch, total: masked.Total) -> dict[str, float]:
     return {f"{GAP}/mean": float(masked.mean(gap, batch.mask, total)), f"{GAP}/max": float(gap.max())}
 
 
-def ratio_metrics(outputs: Outputs, batch: Batch, low: float, high: float, advantage: Tensor) -> dict[str, Moments]:
-    """TRL's names: how often the ratio left [1 - low, 1 + high] where that cuts the gradient; the entropy; the ratio."""
+def sampler_gap_now(outputs: Outputs, batch: Batch) -> dict[str, Moments]:
+    """The same where a batch is used once and nothing was annotated: against the log-probabilities of this very pass."""
+    if "sampler" not in batch.streams or "old" in batch.streams:
+        return {}
+    assert outputs.logp is not None
+    return {GAP: Moments.of((batch["sampler"] - outputs.logp.detach()).abs(), batch.mask)}
+
+
+def ratio_metrics(
+    outputs: Outputs, batch: Batch, low: float, high: float, advantage: Tensor, clipped: Tensor | None = None
+) -> dict[str, Moments]:
+    """TRL's names: how often the ratio left [1 - low, 1 + high] where that cuts the gradient; the entropy; the ratio.
+
+    `clipped` [R, T], or [R, 1] of whole answers, is the log ratio that is clipped, where it is not that of each token.
+    """
     assert outputs.logp is not None
     mask, log_ratio = batch.mask, outputs.logp.detach() - old_logp(outputs, batch)
+    bound = (log_ratio if clipped is None else clipped.detach().expand_as(log_ratio)).exp()
     ratio, advantage = log_ratio.exp(), advantage.expand_as(log_ratio)
-    cut_low = ((ratio < 1 - low) & (advantage < 0)).to(mask.dtype)
-    cut_high = ((ratio > 1 + high) & (advantage > 0)).to(mask.dtype)
+    cut_low = ((bound < 1 - low) & (advantage < 0)).to(mask.dtype)
+    cut_high = ((bound > 1 + high) & (advantage > 0)).to(mask.dtype)
     found = {
         "clip_ratio/low_mean": Moments.of(cut_low, mask),
         "clip_ratio/high_mean": Moments.of(cut_high, mask),
@@ -41,9 +55,7 @@ def ratio_metrics(outputs: Outputs, batch: Batch, low: float, high: float, advan
     }
     if outputs.entropy is not None:
         found["entropy"] = Moments.of(outputs.entropy, mask)
-    if "sampler" in batch.streams and "old" not in batch.streams:
-        found[GAP] = Moments.of((batch["sampler"] - outputs.logp.detach()).abs(), mask)
-    return found
+    return {**found, **sampler_gap_now(outputs, batch)}
 
 
 def summarise(moments: Mapping[str, Moments]) -> dict[str, float]:

@@ -74,12 +74,12 @@ class RLOO(Algorithm):
         return batch.with_(sides={"kl": kl_sum, "advantage": a}, weight={"policy": used})
 
     def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        assert outputs.logp is not None
-        log_ratio = ((outputs.logp - batch["old"]) * batch.mask).sum(-1)
-        return {"policy": surrogate.two_sided(log_ratio, batch["advantage"], self.options.epsilon, self.high)}
+        ratio = self._log_ratio(outputs, batch)
+        return {"policy": surrogate.two_sided(ratio, batch["advantage"], self.options.epsilon, self.high)}
 
     def metrics(self, outputs: Outputs, batch: Batch) -> dict[str, Moments]:
-        return policy.ratio_metrics(outputs, batch, self.options.epsilon, self.high, batch["advantage"][:, None])
+        answer = self._log_ratio(outputs, batch)[:, None]
+        return policy.ratio_metrics(outputs, batch, self.options.epsilon, self.high, batch["advantage"][:, None], answer)
 
     def summarise(self, moments: Mapping[str, Moments]) -> dict[str, float]:
         return policy.summarise(moments)
@@ -91,3 +91,7 @@ class RLOO(Algorithm):
             **policy.reward_metrics(batch, batch["advantage"], total),
             "kl": float(masked.mean(batch["kl"], rows, total)),
         }
+
+    def _log_ratio(self, outputs: Outputs, batch: Batch) -> Tensor:
+        assert outputs.logp is not None
+        return ((outputs.logp - batch["old"]) * batch.mask).sum(-1)

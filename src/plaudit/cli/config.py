@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from plaudit.cli.show import AsJson, emit
+from plaudit.schema import UserError
+
+OTHERS = ("demo", "generate", "evaluate", "chat", "data")
+"""Verbs with options that are no algorithms."""
 
 
 def config(
-    verb: Annotated[str, typer.Argument(help="sft, reward, ppo or another algorithm; demo; generate.")],
+    verb: Annotated[str, typer.Argument(help=f"{', '.join(OTHERS)}, or an algorithm: a name below, or file.py:Class.")],
     as_json: AsJson = False,
 ) -> None:
     """Print every option of a verb as commented YAML: `plaudit config ppo > ppo.yaml`."""
@@ -37,7 +42,11 @@ def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
         from plaudit.pipeline.demo_config import DemoConfig
 
         return [DemoConfig], {}
-    if verb in ("generate", "chat", "evaluate"):
+    if verb == "data":
+        from plaudit.data.options import ReadConfig
+
+        return [ReadConfig], {}
+    if verb in OTHERS:
         from plaudit.schema import Sampling
 
         if verb != "evaluate":
@@ -45,6 +54,13 @@ def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
         from plaudit.rewards.mix import RewardConfig
 
         return [Sampling, RewardConfig], {}
+    from plaudit.registry import names
+
+    known = names("algorithms")
+    if verb not in known and ":" not in verb:
+        near = difflib.get_close_matches(verb, [*known, *OTHERS], n=1)
+        there = f"algorithms {', '.join(known)}; verbs {', '.join(OTHERS)}; or your own algorithm as file.py:Class"
+        raise UserError(f"{verb!r} has no options to print{f'; did you mean {near[0]}?' if near else ''} (there are {there})")
     from plaudit.training.run import sections
 
     classes, defaults = sections(verb)
@@ -52,4 +68,4 @@ def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
 
 
 def _called(verb: str) -> str:
-    return verb if verb in ("demo", "generate", "evaluate", "chat") else f"train {verb}"
+    return verb if verb in OTHERS else f"train {verb}"

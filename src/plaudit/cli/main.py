@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from plaudit import __version__
-from plaudit.cli import chat, config, demo, doctor, evaluate, generate, init, migrate, run, runs, train, tune
+from plaudit.cli import chat, config, data, demo, doctor, evaluate, generate, init, migrate, run, runs, train, tune
+from plaudit.cli.show import NamingAlgorithms
 from plaudit.schema import UserError
 
 # What the machine says when a path the user chose cannot be used; any other OSError is ours.
@@ -39,9 +41,10 @@ app = typer.Typer(
 )
 for verb in (demo, init, run, train, tune, generate, evaluate, chat, runs, config, migrate, doctor):
     name = verb.__name__.rpartition(".")[2]
-    app.command(name, no_args_is_help=name in ("train", "tune", "generate", "evaluate", "chat", "config", "migrate"))(
-        getattr(verb, name)
-    )
+    kind = NamingAlgorithms if name in ("train", "config") else TyperCommand
+    asks = name in ("train", "tune", "migrate", "generate", "evaluate", "chat", "config")
+    app.command(name, cls=kind, no_args_is_help=asks)(getattr(verb, name))
+app.add_typer(data.app, name="data")
 
 
 def _version(wanted: bool) -> None:

@@ -10,10 +10,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")]
 Place = Annotated[str | None, typer.Option(help="Where to run: `local`, the default, is this process.")]
 Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options; `plaudit config VERB` lists them.")]
+
+
+class NamingAlgorithms(TyperCommand):
+    """A verb whose help ends with the names of all algorithms, of plug-ins too; they are looked up when it is shown."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from plaudit.registry import names
+
+        self.epilog = f"Algorithms: {', '.join(names('algorithms'))}."
+        super().format_help(ctx, formatter)
 
 
 def placed(place: str | None) -> list[str]:

@@ -75,6 +75,6 @@ def rewards_to_go(rewards: Tensor, mask: Tensor, gamma: float = 1.0) -> Tensor:
 
 def _per_group(x: Tensor, group: Tensor) -> Tensor:
     """Sum of x [R] over each row's own group, [R]."""
-    _, place = group.unique(return_inverse=True)
+    _, place = torch.unique(group, return_inverse=True)
     sums = x.new_zeros(int(place.max()) + 1 if len(place) else 0).index_add(0, place, x)
     return sums[place]

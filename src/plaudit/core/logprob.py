@@ -95,7 +95,7 @@ def head_logprob(
     *,
     bias: Tensor | None = None,
     temperature: float = 1.0,
-    chunk: int = 512,
+    chunk: int = 128,
     with_entropy: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy (nats) of its distribution, from hidden states.

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from plaudit.data.items import Item
+from plaudit.data.language import guess
+from plaudit.data.near import similar_pairs
 from plaudit.data.split import answers, normal, prompt_key
 from plaudit.data.template import Tokenizer
-from plaudit.schema import JSON, Demonstration, Label, Message, Prompt, Ranking, content_hash
+from plaudit.schema import JSON, Label, Message, Prompt, Ranking, content_hash
 
-Item = Prompt | Demonstration | Ranking | Label
 EXAMPLES = 3
+SIMILAR = 0.8
+"""The share of word triples in common from which two items count as similar."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class DataReport:
     """Items whose prompt and answers came up before, letter by letter."""
     near_duplicates: int = 0
     """Items that came up before but for case, blanks or the form of characters."""
+    similar: int = 0
+    """Further items of which at least 80 % of the word triples are those of an earlier one. Only where asked for."""
     leaked_prompts: int = 0
     """Prompts (but for case and blanks) in more than one split."""
     leaked_items: dict[str, int] = field(default_factory=dict)
@@ -58,11 +64,13 @@ class DataReport:
     near_equal_sides: int = 0
     """Rankings with two answers that differ in case and blanks only."""
     contradictions: int = 0
-    """Pairs that another pair of the same prompt puts the other way round."""
+    """Pairs that another pair of the same prompt puts the other way round; answers that have two different labels."""
     control_tokens: int = 0
     """Items whose text holds one of the tokenizer's special tokens, which would act as one. Needs a tokenizer."""
     lengths: dict[str, Lengths] = field(default_factory=dict)
     """`prompt` and `answer`: in tokens where a tokenizer was given, else in characters."""
+    languages: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Split -> guessed language -> items, the commonest first. Only where asked for."""
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def to_json(self) -> JSON:
@@ -80,6 +88,9 @@ class DataReport:
         sizes = ", ".join(f"{name} {count:,}" for name, count in self.items.items())
         out = [f"{sum(self.items.values()):,} items ({sizes}), {self.prompts:,} different prompts"]
         out += [f"{kind} length: {figures}" for kind, figures in self.lengths.items()]
+        for split, found in self.languages.items():
+            shares = ", ".join(f"{name} {count / sum(found.values()):.0%}" for name, count in list(found.items())[:5])
+            out.append(f"language of {split} (a guess; und: undetermined): {shares}")
         for count, name, meaning in self._findings():
             if count:
                 shown = self.examples.get(name, [""])[0]
@@ -91,16 +102,27 @@ class DataReport:
         return (
             (self.duplicates, "duplicates", "exact duplicates"),
             (self.near_duplicates, "near_duplicates", "near duplicates (case, blanks)"),
+            (self.similar, "similar", f"further items of which {SIMILAR:.0%} or more is in an earlier one"),
             (self.leaked_prompts, "leaked_prompts", f"prompts in more than one split ({where} items)"),
             (self.equal_sides, "equal_sides", "rankings with equal answers"),
             (self.near_equal_sides, "near_equal_sides", "rankings whose answers differ in case or blanks only"),
-            (self.contradictions, "contradictions", "pairs that another pair contradicts"),
+            (self.contradictions, "contradictions", "pairs or labels that another contradicts"),
             (self.control_tokens, "control_tokens", "items with a special token of the tokenizer in their text"),
         )
 
 
-def check(splits: Mapping[str, Sequence[Item]] | Sequence[Item], tokenizer: Tokenizer | None = None) -> DataReport:
-    """Look over named splits, `{"train": [...], "test": [...]}`, or one list (called `data`)."""
+def check(
+    splits: Mapping[str, Sequence[Item]] | Sequence[Item],
+    tokenizer: Tokenizer | None = None,
+    *,
+    closely: bool = False,
+    told: Callable[[int, int], None] = lambda done, total: None,
+) -> DataReport:
+    """Look over named splits, `{"train": [...], "test": [...]}`, or one list (called `data`).
+
+    `closely` also looks for similar items and guesses languages, which takes a second for some thousand items; `told(done,
+    total)` is called as that goes.
+    """
     named = splits if isinstance(splits, Mapping) else {"data": splits}
     everything = [item for items in named.values() for item in items]
     report = DataReport(items={name: len(items) for name, items in named.items()})
@@ -108,6 +130,11 @@ def check(splits: Mapping[str, Sequence[Item]] | Sequence[Item], tokenizer: Toke
     _duplicates(everything, report)
     _leakage(named, report)
     _pairs([item for item in everything if isinstance(item, Ranking)], report)
+    _labels([item for item in everything if isinstance(item, Label)], report)
+    if closely:
+        _similar(everything, report, told)
+        for name, items in named.items():
+            report.languages[name] = dict(Counter(guess("\n".join(_texts(item))) for item in items).most_common())
     _lengths(everything, tokenizer, report)
     if tokenizer is not None:
         special = re.compile("|".join(re.escape(token) for token in sorted(tokenizer.all_special_tokens)) or r"(?!)")
@@ -164,6 +191,26 @@ def _pairs(rankings: Sequence[Ranking], report: DataReport) -> None:
             if better != worse and (prompt_key(item), worse, better) in order:
                 report.contradictions += 1
                 _example(report, "contradictions", item)
+
+
+def _labels(labels: Sequence[Label], report: DataReport) -> None:
+    values: dict[tuple[str, str], set[float]] = defaultdict(set)
+    for item in labels:
+        values[prompt_key(item), normal(item.answer)].add(item.value)
+    for item in labels:
+        if len(values[prompt_key(item), normal(item.answer)]) > 1:
+            report.contradictions += 1
+            _example(report, "contradictions", item)
+
+
+def _similar(items: Sequence[Item], report: DataReport, told: Callable[[int, int], None]) -> None:
+    """Similar items that are no duplicates: those are counted already. Both sides of a pair count as one text."""
+    texts = ["\n".join(_texts(item)) for item in items]
+    seen: set[str] = set()
+    fresh = [i for i, text in enumerate(texts) if (name := normal(text)) not in seen and not seen.add(name)]  # type: ignore[func-returns-value]
+    for _, later, _ in similar_pairs([texts[i] for i in fresh], SIMILAR, told):
+        report.similar += 1
+        _example(report, "similar", items[fresh[later]])
 
 
 def _lengths(items: Sequence[Item], tokenizer: Tokenizer | None, report: DataReport) -> None:

@@ -57,6 +57,16 @@ def _behind(row: Row, other: Row) -> Row:
     return Row([*row.ids[:head], *ids], [*row.mask[:head], *mask], head, other.truncated)
 
 
+def collate_steps(encoded: Sequence[Encoded], *, dtype: torch.dtype = torch.float32) -> Batch:
+    """A row for each answer in steps. Stream `step` [R, T] is 1 on the last token of a step, `label` its label there."""
+    batch = _collate(encoded, ("weight",), dtype)
+    step, label = torch.zeros(batch.ids.shape, dtype=dtype), torch.zeros(batch.ids.shape, dtype=dtype)
+    for row, item in enumerate(encoded):
+        for token, value in item.marks:
+            step[row, token], label[row, token] = 1.0, value
+    return batch.with_(streams={"step": step, "label": label})
+
+
 def collate_rollouts(scored: Sequence[Scored], *, dtype: torch.dtype = torch.float32) -> Batch:
     """Sampled completions with their rewards, by the very ids that were sampled: mask 1 on the completion's tokens.
 
@@ -72,7 +82,7 @@ def collate_rollouts(scored: Sequence[Scored], *, dtype: torch.dtype = torch.flo
         [[0] * len(c.prompt_tokens) + [1] * len(c.tokens) for c in done],
         group=_groups(done),
         place=[c.index for c in done],
-        key=[int(c.id, 16) >> 1 for c in done],
+        key=[completion_key(c) for c in done],
         streams={"sampler": [[0.0] * len(c.prompt_tokens) + list(c.logprobs) for c in done]},
         sides={
             "reward": rewards,
@@ -81,6 +91,11 @@ def collate_rollouts(scored: Sequence[Scored], *, dtype: torch.dtype = torch.flo
         },
         dtype=dtype,
     )
+
+
+def completion_key(completion: Completion) -> int:
+    """The number in [0, 2^63) that names a completion's row in a batch."""
+    return int(completion.id, 16) >> 1
 
 
 def _collate(encoded: Sequence[Encoded], names: Sequence[str], dtype: torch.dtype) -> Batch:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from plaudit.schema import JSON, ROLES, Demonstration, Label, Message, Prompt, Ranking, UserError
+from plaudit.schema import JSON, ROLES, Demonstration, Message, Prompt, Ranking, UserError
 
 Turns = tuple[Message, ...]
 Content = str | Turns
@@ -138,16 +138,6 @@ def ranking(row: Mapping[str, Any], where: str) -> Ranking:
     else:
         to, sides = common_beginning(row, meta, where)
     return Ranking(to, sides, meta=meta, **figures)
-
-
-def label(row: Mapping[str, Any], where: str) -> Label:
-    """One answer with a thumb: `prompt`, `completion`, `label` (true or false, 1 or 0); `weight` is read where it is there."""
-    value = row["label"]
-    if value not in (True, False, 0, 1):
-        raise UserError(f"{where}, label: must be true or false, not {describe(value)}.")
-    to = prompt(row["prompt"], rest(row, "prompt", "completion", "label", "weight"), f"{where}, prompt")
-    said = answer(row["completion"], to, f"{where}, completion")
-    return Label(to, said, float(value), number(row, "weight", 1.0, where, low=0.0))
 
 
 def common_beginning(row: Mapping[str, Any], meta: JSON, where: str) -> tuple[Prompt, tuple[Content, ...]]:

@@ -13,9 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from plaudit.schema import Demonstration, Label, Message, Prompt, Ranking, UserError
+import numpy as np
 
-Item = TypeVar("Item", Prompt, Demonstration, Ranking, Label)
+from plaudit.schema import Demonstration, Label, Message, Prompt, Ranking, Steps, UserError
+
+Item = TypeVar("Item", Prompt, Demonstration, Ranking, Label, Steps)
 NAMES = ("train", "validation", "test")
 
 
@@ -42,24 +44,35 @@ def split_by_prompt(items: Sequence[Item], *, fractions: Sequence[float] = (0.8,
     """
     if len(fractions) != 3 or min(fractions) < 0 or not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
         raise UserError(f"split fractions must be three numbers of 0 or more that add up to 1, not {list(fractions)}.")
-    keys = [prompt_key(item) for item in items]
-    points = {key: _point(key, seed) for key in keys}
-    wanted = [i for i, part in enumerate(fractions) if part > 0]
-    if len(points) < len(wanted):
-        names = ", ".join(NAMES[i] for i in wanted)
-        raise UserError(
-            f"There are {len(points)} different prompts for {len(wanted)} splits ({names}); give more, or ask for fewer."
-        )
-    edges = [0.0, fractions[0], fractions[0] + fractions[1], 1.0]
-    home = {key: next((i for i in wanted if point < edges[i + 1]), wanted[-1]) for key, point in points.items()}
-    _fill(home, points, edges, wanted)
+    points = np.array([point(prompt_key(item), seed) for item in items])
     splits: list[list[Item]] = [[], [], []]
-    for item, key in zip(items, keys, strict=True):
-        splits[home[key]].append(item)
+    for item, home in zip(items, homes(points, fractions), strict=True):
+        splits[home].append(item)
     return Splits(*splits)
 
 
-def prompt_key(item: Prompt | Demonstration | Ranking | Label) -> str:
+def homes(points: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
+    """The split (0, 1, 2) of each item by its prompt's point. UserError as above."""
+    different = np.unique(points)
+    wanted = [i for i, part in enumerate(fractions) if part > 0]
+    if len(different) < len(wanted):
+        names = ", ".join(NAMES[i] for i in wanted)
+        raise UserError(
+            f"There are {len(different)} different prompts for {len(wanted)} splits ({names}); give more, or ask for fewer."
+        )
+    edges = [0.0, fractions[0], fractions[0] + fractions[1], 1.0]
+    home = np.full(len(different), wanted[-1])
+    for i in reversed(wanted):
+        home[different < edges[i + 1]] = i
+    for split in wanted:  # one that is empty gets the nearest prompt of a split that can spare one
+        if split not in home:
+            spare = np.flatnonzero(np.bincount(home, minlength=3)[home] > 1)
+            away = np.maximum(edges[split] - different[spare], different[spare] - edges[split + 1])
+            home[spare[np.argmin(away)]] = split
+    return home[np.searchsorted(different, points)]
+
+
+def prompt_key(item: Prompt | Demonstration | Ranking | Label | Steps) -> str:
     """The normalised text of the item's prompt; where it is empty (language modelling), of the answers."""
     prompt = item if isinstance(item, Prompt) else item.prompt
     key = normal(prompt.messages if prompt.text is None else prompt.text)
@@ -68,10 +81,12 @@ def prompt_key(item: Prompt | Demonstration | Ranking | Label) -> str:
     return "\x1f".join(normal(answer) for answer in answers(item))
 
 
-def answers(item: Prompt | Demonstration | Ranking | Label) -> tuple[tuple[Message, ...] | str, ...]:
+def answers(item: Prompt | Demonstration | Ranking | Label | Steps) -> tuple[tuple[Message, ...] | str, ...]:
     """The answers of an item, none for a prompt."""
     if isinstance(item, Prompt):
         return ()
+    if isinstance(item, Steps):
+        return ("\n".join(item.steps),)
     return item.answers if isinstance(item, Ranking) else (item.answer,)
 
 
@@ -82,16 +97,6 @@ def normal(content: str | Sequence[Message]) -> str:
     return "\x1e".join(f"{turn.role}: {normal(turn.content)}" for turn in content)
 
 
-def _point(key: str, seed: int) -> float:
-    """A number in [0, 1) from the text and the seed."""
+def point(key: str, seed: int) -> float:
+    """A number in [0, 1) from the text of a prompt and the seed."""
     return int.from_bytes(hashlib.sha256(f"{seed}\x00{key}".encode()).digest()[:6], "big") / 2**48
-
-
-def _fill(home: dict[str, int], points: dict[str, float], edges: Sequence[float], wanted: Sequence[int]) -> None:
-    """Give each wanted split that is empty the nearest prompt of a split that can spare one."""
-    for split in wanted:
-        if split in home.values():
-            continue
-        members = list(home.values())
-        spare = [key for key, at in home.items() if members.count(at) > 1]
-        home[min(spare, key=lambda key: (max(edges[split] - points[key], points[key] - edges[split + 1]), key))] = split

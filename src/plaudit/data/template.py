@@ -88,6 +88,25 @@ def encode_answer(tokenizer: Tokenizer, prompt: Prompt, answer: Sequence[Message
     return Row(ids, mask, head)
 
 
+def encode_steps(tokenizer: Tokenizer, prompt: Prompt, steps: Sequence[str], separator: str) -> tuple[Row, list[int]]:
+    """The row of a prompt and an answer in steps, and where the last token of each step stands in it.
+
+    As TRL's process reward trainer has it: every step and the separator behind it are tokenised on their own, so that no
+    token reaches over the end of a step. No end token follows: a step is judged where it ends.
+    """
+    ids = encode_prompt(tokenizer, prompt)
+    head = len(ids)
+    ends = []
+    for step in steps:
+        piece, _ = _continued(tokenizer, step + separator)
+        ids = [*ids, *piece]
+        ends.append(len(ids) - 1)
+    mask = [0] * head + [1] * (len(ids) - head)
+    if head == 0 and mask:
+        mask[0] = 0
+    return Row(ids, mask, head), ends
+
+
 def turn_end_id(tokenizer: Tokenizer, *, chat: bool = True) -> int:
     """The id that ends an answer: what the chat template writes after an assistant turn, else the tokenizer's EOS."""
     end = _turn_end(tokenizer, tokenizer.chat_template and tokenizer.get_chat_template()) if chat else None

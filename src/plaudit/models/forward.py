@@ -2,7 +2,8 @@
 
 The only place in the house where the shift by one happens: what token t is worth was decided by the hidden state of token
 t - 1. Rows are right-padded and attention is causal, so real tokens never see padding and no padding mask is needed. Packed,
-the rows of a micro-batch lie end to end in one sequence, each attending to itself only.
+the rows of a micro-batch lie end to end in one sequence, each attending to itself only. Shared, the rows of a group stand
+behind one copy of what they begin with (models/sharing.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from plaudit.core.batch import Batch, Outputs
 from plaudit.core.logprob import head_logprob
+from plaudit.models.sharing import lines_of
 from plaudit.schema import UserError
 
 Tensor = torch.Tensor
@@ -34,9 +36,15 @@ def has_plain_layers(model: Any) -> bool:
 
 
 class Layout:
-    """How the rows of a batch lie in the tensors that the layers see: padded [R, T], or packed [1, N]."""
+    """How the rows of a batch lie in the tensors that the layers see: padded [R, T], packed [1, N], or shared [L, W]."""
 
-    def __init__(self, batch: Batch, packed: bool) -> None:
+    attention: Tensor | None
+
+    def __init__(self, batch: Batch, packed: bool, shared: bool = False) -> None:
+        if shared:
+            lines = lines_of(batch)
+            self.ids, self.positions, self.attention, self.index = lines.ids, lines.positions, lines.mask(), lines.index
+            return
         rows, width = batch.ids.shape
         real = torch.arange(width, device=batch.ids.device)[None] < batch.length[:, None]
         if not packed:
@@ -99,7 +107,7 @@ def read(
     output_head: tuple[Tensor, Tensor | None] | None = None,
     scalar_head: Any = None,
     temperature: float = 1.0,
-    chunk: int = 512,
+    chunk: int = 128,
 ) -> Outputs:
     """Outputs of the wanted kinds from normalised hidden states.
 

@@ -24,6 +24,7 @@ class Network:
     adapter  name of its LoRA adapter; None with `whole=False` is the frozen base (a reference)
     whole    every weight of the base is trained (full fine-tuning: this network then owns its base alone)
     head     scalar head of a reward model or critic
+    packing  rows lie end to end; sharing: rows of a group stand behind one copy of what they begin with
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Network:
         head: torch.nn.Linear | None = None,
         autocast: bool = False,
         packing: bool = False,
+        sharing: bool = False,
         checkpointing: bool = False,
-        chunk: int = 512,
+        chunk: int = 128,
     ) -> None:
         self.role, self.base, self.adapter, self.whole, self.head = role, base, adapter, whole, head
         self.autocast, self.packing, self.checkpointing, self.chunk = autocast, packing, checkpointing, chunk
+        self.sharing = sharing and not packing
         if whole:
             base.model.requires_grad_(True)
 
@@ -66,7 +69,7 @@ class Network:
         if self.start == 0 or self.packing:
             return None
         with torch.no_grad(), self._autocast(), self.base.using(None) as model:
-            return hidden_states(model, Layout(batch, False), stop=self.start)
+            return hidden_states(model, Layout(batch, False, self.sharing), stop=self.start)
 
     def __call__(
         self,
@@ -82,7 +85,7 @@ class Network:
         `trunk` is what `trunk(batch)` gave for the same rows (padding may differ: it is cut to the batch's width).
         `draw` switches the adapter's dropout on, for this pass.
         """
-        layout = Layout(batch, self.packing)
+        layout = Layout(batch, self.packing, self.sharing)
         self.base.dropout.enter(draw, batch, layout.index)
         with self.base.using(self.adapter) as model:
             with self._autocast():
@@ -90,7 +93,7 @@ class Network:
                     model,
                     layout,
                     start=self.start if trunk is not None else 0,
-                    hidden=None if trunk is None else trunk[:, : batch.ids.shape[1]],
+                    hidden=None if trunk is None else trunk[:, : layout.ids.shape[1]],
                     checkpointing=self.checkpointing,
                 )
             output = model.get_output_embeddings()

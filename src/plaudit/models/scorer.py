@@ -22,6 +22,7 @@ from plaudit.models.folder import save_tokenizer, write_folder, write_model
 from plaudit.models.heads import rescaled, scalar_head
 from plaudit.models.load import load
 from plaudit.models.network import Network
+from plaudit.models.sharing import alike
 from plaudit.schema import UserError
 
 ABOUT = "reward.json"
@@ -147,7 +148,10 @@ def _tensors(folder: Path, name: str, what: str) -> dict[str, torch.Tensor]:
 
 
 class Scorer:
-    """Scores token rows with a reward network, in batches of like length. Callable: list of id rows -> list of scores."""
+    """Scores token rows with a reward network, in batches of like length. Callable: list of id rows -> list of scores.
+
+    Where the network shares beginnings, answers to one prompt that stand next to each other are read behind one copy of it.
+    """
 
     def __init__(self, network: Network, batch_size: int = 16) -> None:
         self.network, self.batch_size = network, batch_size
@@ -155,14 +159,23 @@ class Scorer:
     @torch.no_grad()
     def __call__(self, rows: Sequence[Sequence[int]]) -> list[float]:
         scores = [0.0] * len(rows)
-        order = sorted(range(len(rows)), key=lambda r: len(rows[r]))
+        group = alike([list(row) for row in rows]) if self.network.sharing else list(range(len(rows)))
+        longest = {g: max(len(rows[r]) for r in members) for g, members in _members(group).items()}
+        order = sorted(range(len(rows)), key=lambda r: (longest[group[r]], group[r]))
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
-            batch = from_rows([rows[r] for r in chosen], [[0] * len(rows[r]) for r in chosen]).to(
-                self.network.base.model.device
-            )
+            batch = from_rows(
+                [rows[r] for r in chosen], [[0] * len(rows[r]) for r in chosen], group=[group[r] for r in chosen]
+            ).to(self.network.base.model.device)
             outputs = self.network(batch, {"score"})
             assert outputs.score is not None
             for r, score in zip(chosen, outputs.score.tolist(), strict=True):
                 scores[r] = score
         return scores
+
+
+def _members(group: Sequence[int]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for row, name in enumerate(group):
+        found.setdefault(name, []).append(row)
+    return found

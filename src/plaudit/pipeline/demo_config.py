@@ -44,7 +44,7 @@ class Sizes:
     votes: int = 5
     ppo_prompts: int = 400
     ppo_steps: int = 12
-    prompts_per_step: int = 24
+    prompts_per_step: int = 20
     generations: int = 2
     held_out: int = 200
     max_tokens: int = 80

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from plaudit.pipeline.demo import Demo
 
 GOLD = "plaudit.pipeline.support.gold:gold"
-LORA = ("use_peft=true", "lora_layers=15", "lora_r=16", "lora_alpha=32")
+LORA = ("use_peft=true", "lora_layers=15", "lora_r=16", "lora_alpha=32", "share_prompts=true")
 """Adapters on the upper half: the lower half is then run once for policy, critic and reference together."""
 
 
@@ -117,7 +117,7 @@ def reward(demo: Demo, dataset: str) -> JSON:
         f"eval_file={folder / 'pairs_validation.jsonl'}",
         "per_device_train_batch_size=16",
         "num_train_epochs=2",
-        "eval_steps=25",
+        "eval_on_start=false",
         "learning_rate=5e-4",
         "lr_scheduler_type=cosine",
         "warmup_steps=4",
@@ -131,11 +131,12 @@ def reward(demo: Demo, dataset: str) -> JSON:
 
 def _reward_card(folder: Path) -> JSON:
     where = device()
-    settings = {"autocast": fast_bf16(where)}
+    settings = {"autocast": fast_bf16(where), "sharing": True}
     network = load_reward(folder / "reward" / "model", dtype=_dtype(), device=where, **settings)
     pairs = read_rankings(folder / "pairs_validation.jsonl")
     tokenizer, scorer = network.base.tokenizer, Scorer(network)
-    best, worst = (scorer([encode_answer(tokenizer, p.prompt, p.answers[i]).ids for p in pairs]) for i in (0, 1))
+    scores = scorer([encode_answer(tokenizer, p.prompt, answer).ids for p in pairs for answer in p.answers])
+    best, worst = scores[0::2], scores[1::2]
     right = np.array(best) > np.array(worst)
     gold_right = np.array([p.prompt.meta["gold_chosen"] > p.prompt.meta["gold_rejected"] for p in pairs]) == right
     longer = np.array([len(answer_text(p, 0)) > len(answer_text(p, 1)) for p in pairs])

@@ -75,8 +75,9 @@ class Assembly:
         return {
             "autocast": self.precision.bf16,
             "packing": t.packing,
+            "sharing": t.share_prompts and not self.adapter.lora_dropout,  # dropout is drawn for each row by itself
             "checkpointing": t.gradient_checkpointing,
-            "chunk": t.logit_chunk,
+            "chunk": t.logit_chunk or (128 if self.precision.device.type == "cpu" else 1024),
         }
 
     def trained(self, role: str, *, head: bool = False) -> Network:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,8 @@ import torch
 from plaudit.algorithms.base import Algorithm
 from plaudit.config import Resolved
 from plaudit.core.batch import Batch
-from plaudit.data import collate, encode, readers
-from plaudit.data.check import check
-from plaudit.data.encode import EncodeReport
-from plaudit.data.split import split_by_prompt
+from plaudit.data import collate, encode
+from plaudit.data.options import ReadConfig
 from plaudit.engines.base import Engine
 from plaudit.engines.torch_engine import TorchEngine, end_token_ids
 from plaudit.models.base import AdapterConfig
@@ -33,6 +32,7 @@ from plaudit.training.learner import Learner
 from plaudit.training.loop import Best, Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress
+from plaudit.training.rows import Encoder, Preparation, Prepared
 from plaudit.training.sources import Rollouts, Rows, Source
 
 Parts = tuple[Algorithm, dict[str, Network], Source]
@@ -40,27 +40,56 @@ Parts = tuple[Algorithm, dict[str, Network], Source]
 
 @dataclass(frozen=True)
 class Offline:
-    """How a file becomes rows for algorithms that eat this kind."""
+    """How items of one kind become rows: all at once, one at a time, and rows a batch."""
 
-    read: Callable[[str], list[Any]]
     encode: Callable[..., Any]
+    one: Callable[..., list[Any]]
     collate: Callable[..., Batch]
 
 
 FILES: dict[str, Offline] = {
-    "demonstrations": Offline(readers.read_demonstrations, encode.encode_demonstrations, collate.collate_demonstrations),
-    "rankings": Offline(readers.read_rankings, encode.encode_rankings, collate.collate_rankings),
-    "labels": Offline(readers.read_labels, encode.encode_labels, collate.collate_labels),
+    "demonstrations": Offline(encode.encode_demonstrations, encode.demonstration_rows, collate.collate_demonstrations),
+    "rankings": Offline(encode.encode_rankings, encode.ranking_rows, collate.collate_rankings),
+    "labels": Offline(encode.encode_labels, encode.label_rows, collate.collate_labels),
+    "steps": Offline(encode.encode_stepwise, encode.steps_rows, collate.collate_steps),
 }
 """What an algorithm eats -> how its files are read."""
+RATE, LORA_RATE = "learning_rate", "lora_learning_rate"
+"""In an algorithm's defaults: the peak learning rate of full fine-tuning, and that of LoRA."""
 
 
 def algorithm_class(name: str) -> type[Algorithm]:
-    """The algorithm by its registered name, `module:Class` or `path/to/file.py:Class`. UserError where there is none."""
+    """The algorithm by its registered name, `module:Class` or `path/to/file.py:Class`.
+
+    UserError: there is none of that name, or what is there does not keep the contract of `Algorithm`.
+    """
     found = find("algorithms", name)
-    if not (isinstance(found, type) and issubclass(found, Algorithm)) or not hasattr(found, "Config"):
-        raise UserError(f"{name} is no algorithm: it must be a subclass of plaudit.algorithms.base.Algorithm with a Config")
+    if not (isinstance(found, type) and issubclass(found, Algorithm)):
+        raise UserError(f"{name} is no algorithm: it must be a subclass of plaudit.algorithms.base.Algorithm")
+    if flaw := _flaw(found):
+        raise UserError(f"{name} is not a whole algorithm: {flaw}")
     return found
+
+
+def purpose(kind: type[Algorithm]) -> str:
+    """What the algorithm does, in one line: the first of its docstring, or of its file's."""
+    text = kind.__doc__ or sys.modules[kind.__module__].__doc__ or ""
+    return text.strip().partition("\n")[0]
+
+
+def _flaw(kind: type[Algorithm]) -> str:
+    """What its class lacks to be trained, in words; empty where it lacks nothing."""
+    section = getattr(kind, "Config", None)
+    if not (isinstance(section, type) and is_dataclass(section)):
+        return "it has no Config; give it a @config class with its options (plaudit.config.config)"
+    rates = getattr(section, "defaults", {})
+    if missing := [rate for rate in (RATE, LORA_RATE) if rate not in rates]:
+        return f"{section.__name__}.defaults lacks {' and '.join(missing)}, where a run without learning_rate looks"
+    if kind.eats != "prompts" and kind.eats not in FILES:
+        return f"it eats {kind.eats!r}; an algorithm eats {', '.join(FILES)} or prompts"
+    if not kind.networks:
+        return 'its networks are empty; name what is trained and what it gives, such as {"policy": frozenset({"logp"})}'
+    return ""
 
 
 @dataclass(frozen=True)
@@ -77,37 +106,38 @@ class Builder:
     def training(self) -> TrainingConfig:
         return self.options[TrainingConfig]
 
-    def feed(self, rows: int) -> Feed:
+    def feed(self, prepared: Prepared) -> Feed:
         """Portions of one optimiser step."""
         t = self.training
-        return Feed(rows, t.per_device_train_batch_size * t.gradient_accumulation_steps, t.seed)
+        portion = t.per_device_train_batch_size * t.gradient_accumulation_steps
+        return Feed(len(prepared.rows), portion, t.seed, prepared.mixture)
 
     def parts(self) -> Parts:
         """Algorithm, networks and source."""
         own = self.options[self.kind.Config]
         if self.kind.eats == "prompts":
             return self._online(own)
-        if self.kind.eats not in FILES:
-            raise UserError(f"{self.kind.__name__} eats {self.kind.eats!r}; an algorithm eats prompts, {', '.join(FILES)}")
         algorithm = self.kind(own)
         return algorithm, self._networks(algorithm, None, None), self._offline(algorithm)
 
     def _offline(self, algorithm: Algorithm) -> Rows:
-        kind = FILES[algorithm.eats]
+        kind, tokenizer = FILES[algorithm.eats], self.assembly.tokenizer
         limit, rule = self._max_length(), self.options[DataConfig].truncation
-
-        def encoded(items: Sequence[Any]) -> Any:
-            return kind.encode(self.assembly.tokenizer, items, max_length=limit, truncation=rule)
-
-        rows, held_out = self._rows(kind.read, encoded)
+        encoder = Encoder(
+            lambda items: kind.encode(tokenizer, items, max_length=limit, truncation=rule),
+            str(algorithm.eats),
+            limit,
+            one=lambda item, place, report: kind.one(tokenizer, item, place, report, rule),
+        )
+        prepared = self._rows(algorithm.eats, encoder)
         batched = partial(kind.collate, mismatched=True) if algorithm.mismatched else kind.collate
-        feed = self.feed(len(rows))
+        feed = self.feed(prepared)
         if algorithm.mismatched and feed.portion < 2:
             raise UserError(
                 f"{self.kind.__name__} compares each answer with another row's, so a step needs 2 rows or more; raise "
                 "per_device_train_batch_size or gradient_accumulation_steps, or give more rows"
             )
-        return Rows(rows, held_out, batched, feed, self.training.per_device_eval_batch_size)
+        return Rows(prepared.rows, prepared.held_out, batched, feed, self.training.per_device_eval_batch_size)
 
     def _online(self, own: Any) -> Parts:
         assembly, rollout, reward = self.assembly, self.options[RolloutConfig], self.options[RewardConfig]
@@ -117,12 +147,18 @@ class Builder:
                 f"{self.kind.siblings} or more, not {rollout.num_generations}"
             )
 
-        def fit(items: Sequence[Any]) -> Any:
-            kept, report = encode.fit_prompts(assembly.tokenizer, items, max_prompt_length=rollout.max_prompt_length)
+        def look(report: encode.EncodeReport) -> None:
             self._check_context(min(report.longest, rollout.max_prompt_length), rollout.max_completion_length)
-            return kept, report
 
-        prompts, held_out = self._rows(readers.read_prompts, fit)
+        limit = rollout.max_prompt_length
+        encoder = Encoder(
+            lambda items: encode.fit_prompts(assembly.tokenizer, items, max_prompt_length=limit),
+            "prompts",
+            limit,
+            fits=lambda prompt, place, report: encode.prompt_fits(assembly.tokenizer, prompt, place, report),
+            look=look,
+        )
+        prepared = self._rows("prompts", encoder)
         path = Path(reward.reward_model_path) if reward.reward_model_path else None
         judge = assembly.reward(path) if path else None
         if path is not None:
@@ -132,7 +168,13 @@ class Builder:
             scorer = Scorer(judge, self.training.per_device_eval_batch_size)
             models.append(ModelReward(scorer, judge.base.tokenizer, policy_tokenizer=assembly.tokenizer))
         source = Rollouts(
-            prompts, held_out, self.feed(len(prompts)), self._engine(), mix(reward, models), rollout, self.training.seed
+            prepared.rows,
+            prepared.held_out,
+            self.feed(prepared),
+            self._engine(),
+            mix(reward, models),
+            rollout,
+            self.training.seed,
         )
         algorithm = self.kind(own, rollout.temperature)
         answers = source.feed.portion * rollout.num_generations
@@ -164,31 +206,21 @@ class Builder:
                 found[role] = self.assembly.trained(role, head="score" in wants)
         return found
 
-    def _rows(
-        self, read: Callable[[str], list[Any]], encode: Callable[[Sequence[Any]], tuple[list[Any], EncodeReport]]
-    ) -> tuple[list[Any], list[Any]]:
+    def _rows(self, wants: Any, encoder: Encoder) -> Prepared:
         """Training and held-out rows, split by prompt; what was found in them, and what was left out, is told and kept."""
-        data = self.options[DataConfig]
-        items, held_out = read(data.train_file), []
-        self.folder.inputs(train_file=readers.dataset_digest(items))
-        if data.eval_file is not None:
-            held_out = read(data.eval_file)
-            self.folder.inputs(eval_file=readers.dataset_digest(held_out))
-        elif data.eval_fraction:
-            splits = split_by_prompt(
-                items, fractions=(1 - data.eval_fraction, data.eval_fraction, 0.0), seed=self.training.seed
-            )
-            items, held_out = splits.train, splits.validation
-        if self.training.early_stopping_patience and not (held_out and self.training.eval_steps):
+        found = self._preparation().prepare(wants, encoder, thumbs=self.kind.thumbs)
+        if self.training.early_stopping_patience and not (len(found.held_out) and self.training.eval_steps):
             raise UserError("early_stopping_patience needs held-out rows (eval_file, or eval_fraction above 0) and eval_steps")
-        self._tell(check({"train": items, "validation": held_out}).lines())
-        return self._encoded(items, encode), self._encoded(held_out, encode) if held_out else []
+        return found
+
+    def _preparation(self) -> Preparation:
+        return Preparation(self.options[DataConfig], self.options[ReadConfig], self.folder, self.progress, self.training.seed)
 
     def _max_length(self) -> int:
         """`max_length`, or what the model can read where that is less."""
         asked, context = self.options[DataConfig].max_length, self.assembly.context
         if asked > context:
-            self._tell([f"max_length {asked} is more than the model can read: {context} is used"])
+            self._preparation().tell([f"max_length {asked} is more than the model can read: {context} is used"])
         return min(asked, context)
 
     def _check_context(self, prompt: int, answer: int) -> None:
@@ -199,16 +231,6 @@ class Builder:
                 f"{context} that the model can read; set max_prompt_length to {max(1, context - answer)}, or lower "
                 "max_completion_length"
             )
-
-    def _encoded(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], tuple[list[Any], EncodeReport]]) -> list[Any]:
-        rows, report = encode(items)
-        self._tell(report.lines())
-        return rows
-
-    def _tell(self, lines: list[str]) -> None:
-        for line in lines:
-            self.folder.event(line)
-            self.progress.tell(line)
 
 
 def build(name: str, options: Resolved, folder: RunFolder, progress: Progress) -> Loop:

@@ -6,17 +6,20 @@ import math
 
 import numpy as np
 
+from plaudit.data.mixture import Mixture
+
 
 class Feed:
     """`size` rows in portions of `portion`, reshuffled every epoch, without end.
 
-    Every row is seen once an epoch; a portion may reach over the edge between two epochs.
+    Every row is seen once an epoch, or as often as a mixture draws it; a portion may reach over the edge between two epochs.
     """
 
-    def __init__(self, size: int, portion: int, seed: int) -> None:
+    def __init__(self, size: int, portion: int, seed: int, mixture: Mixture | None = None) -> None:
         if size < 1:
             raise ValueError("a feed needs at least one row")
         self.size, self.portion, self.seed = size, min(portion, size), seed
+        self.mixture = mixture
         self._cached: tuple[int, np.ndarray] | None = None
 
     def at(self, step: int) -> list[int]:
@@ -30,5 +33,10 @@ class Feed:
 
     def _epoch(self, epoch: int) -> np.ndarray:
         if self._cached is None or self._cached[0] != epoch:
-            self._cached = (epoch, np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(self.size))
+            self._cached = (epoch, self._order(epoch))
         return self._cached[1]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self.mixture is not None:
+            return self.mixture.epoch(epoch)
+        return np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(self.size)

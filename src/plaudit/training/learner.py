@@ -112,8 +112,9 @@ class Learner:
 
     def plan(self, batch: Batch) -> list[MiniBatch]:
         """Mini-batches of micro-batches, from data, seed and step alone."""
-        parts = self.algorithm.mini_batches
-        return planning.plan(batch, parts, self.micro_batch, grouped=self.algorithm.grouped, key=(self.seed, self.steps))
+        a, together = self.algorithm, any(network.sharing for network in self.networks.values())
+        key = (self.seed, self.steps)
+        return planning.plan(batch, a.mini_batches, self.micro_batch, grouped=a.grouped, key=key, together=together)
 
     def _optimise(
         self, batch: Batch, mini: MiniBatch, trunks: Mapping[int, Tensor | None], log: StepLog

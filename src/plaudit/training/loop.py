@@ -103,10 +103,12 @@ class Loop:
         return self.stopping
 
     def _evaluation_due(self) -> bool:
-        """At the beginning, every eval_steps, and at the end, so that the last weights compete for the best too."""
+        """At the start if asked for, every eval_steps, and at the end, so that the last weights compete for the best too."""
         every = self.options.eval_steps
+        if self.step == 0:
+            return self.evaluated < 0 and self.options.eval_on_start
         on_time = self.step == self.total_steps or (every is not None and self.step % every == 0)
-        return self.evaluated < 0 or (self.evaluated < self.step and on_time)
+        return self.evaluated < self.step and on_time
 
     def _patience_is_over(self) -> bool:
         patience = self.options.early_stopping_patience

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -56,12 +56,16 @@ class TrainingConfig:
     """Recompute activations in the backward pass: less memory, a third more work."""
     packing: bool = False
     """Lay rows end to end instead of padding them; the gradient is the same."""
-    logit_chunk: Annotated[int, Ge(1)] = 512
-    """Tokens whose logits exist at one time."""
+    share_prompts: bool = False
+    """Read a prompt once for all its answers (both sides of a pair, siblings): less work, the same gradient."""
+    logit_chunk: Annotated[int, Ge(1)] | None = None
+    """Tokens whose logits exist at one time; none takes 128 on a CPU, so that they stay in its cache, and 1024 elsewhere."""
     logging_steps: Annotated[int, Ge(1)] = 1
     """Steps between lines of metrics.jsonl."""
     eval_steps: Annotated[int, Ge(1)] | None = None
-    """Steps between evaluations on held-out rows; none evaluates at the end only."""
+    """Steps between evaluations on held-out rows; none evaluates at the end (and, with eval_on_start, the beginning) only."""
+    eval_on_start: bool = True
+    """Evaluate before the first step too, so that every later evaluation has something to be compared with."""
     save_steps: Annotated[int, Ge(1)] | None = None
     """Steps between checkpoints; none saves with each evaluation, or every 100 steps."""
     save_total_limit: Annotated[int, Ge(1)] = 2
@@ -77,21 +81,27 @@ class TrainingConfig:
     place: str = "local"
     """Where it runs: local is this process."""
 
+    def __post_init__(self) -> None:
+        if self.packing and self.share_prompts:
+            raise ValueError("packing and share_prompts are two ways to lay out the same rows: set one of them, not both")
+
 
 @config
 class DataConfig:
     """Which rows are trained on."""
 
-    train_file: str
-    """JSONL file with one of TRL's dataset types, standard or conversational."""
-    eval_file: str | None = None
-    """JSONL file with held-out rows; none splits them off the training file, by prompt."""
+    train_file: str | list[Any] | dict[str, Any]
+    """File, folder or pattern with rows of a known layout; a list of them; or a mixture, [{path: a.jsonl, weight: 2}, ...]."""
+    eval_file: str | list[Any] | dict[str, Any] | None = None
+    """The same with held-out rows; none splits them off the training file, by prompt."""
     eval_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
     """Share of prompts that is split off where there is no eval_file; 0 trains on everything."""
     max_length: Annotated[int, Ge(8)] = 1024
     """Tokens of a row; longer ones are cut or left out (`truncation`), and counted."""
-    truncation: Literal["keep_start", "drop"] = "keep_start"
-    """keep_start cuts the end off an over-long row; drop leaves the row out. Both are counted and shown."""
+    truncation: Literal["keep_start", "drop", "split"] = "keep_start"
+    """keep_start cuts the end off an over-long row; drop leaves the row out; split makes several rows of a long text."""
+    streaming: bool = False
+    """Read and encode rows when they are needed, for files larger than memory; the batches are the same."""
 
 
 @config

@@ -13,13 +13,17 @@ MiniBatch = list[Tensor]
 """Row indices of each of its micro-batches."""
 
 
-def plan(batch: Batch, parts: int, micro_batch: int, *, grouped: bool, key: tuple[int, int]) -> list[MiniBatch]:
+def plan(
+    batch: Batch, parts: int, micro_batch: int, *, grouped: bool, key: tuple[int, int], together: bool = False
+) -> list[MiniBatch]:
     """`parts` mini-batches (one optimiser step each) of micro-batches (one pass each) of rows of like length.
 
-    grouped: rows of one group stay together, and `micro_batch` counts them. key: (seed, step), which the parts are drawn from.
-    Auxiliary rows never share a micro-batch with the others.
+    grouped: rows of one group stay together, and `micro_batch` counts groups. together: they do, and it counts rows.
+    key: (seed, step), which the parts are drawn from. Auxiliary rows never share a micro-batch with the others.
     """
-    groups = batch.groups() if grouped else [torch.tensor([row]) for row in range(len(batch))]
+    groups = batch.groups() if grouped or together else [torch.tensor([row]) for row in range(len(batch))]
+    if together and not grouped:
+        micro_batch = max(1, micro_batch // max(map(len, groups), default=1))
     count = min(parts, len(groups))
     members = (
         np.arange(len(groups)) if count == 1 else np.random.Generator(np.random.Philox(key=list(key))).permutation(len(groups))

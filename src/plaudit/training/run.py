@@ -14,15 +14,17 @@ import torch
 import yaml
 
 from plaudit.config import Resolved
+from plaudit.config import options as known
+from plaudit.data.options import ReadConfig
 from plaudit.models.base import AdapterConfig
 from plaudit.models.folder import save_model
 from plaudit.models.network import Network
 from plaudit.models.scorer import Scorer, save_reward
 from plaudit.rewards.mix import RewardConfig
-from plaudit.schema import JSON
+from plaudit.schema import JSON, UserError
 from plaudit.training import place
 from plaudit.training.assemble import ModelConfig, precision
-from plaudit.training.build import algorithm_class, build
+from plaudit.training.build import LORA_RATE, RATE, algorithm_class, build
 from plaudit.training.folder import RunFolder, write_text
 from plaudit.training.loop import Loop, Watch
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
@@ -31,18 +33,27 @@ from plaudit.training.sources import Rollouts, Rows
 from plaudit.training.trace import traces
 from plaudit.training.trackers.base import Trackers, trackers
 
-SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, TrainingConfig, OptimizerConfig)
+SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, ReadConfig, TrainingConfig, OptimizerConfig)
 ONLINE: tuple[type, ...] = (RolloutConfig, RewardConfig)
-LORA_RATE = "lora_learning_rate"
+NORMALISED_ROWS = 256
+"""Training answers whose scores say where a reward model's scores lie: their mean is then known to 1/16 of their deviation."""
 STOPPED = {"SIGINT": 130, "SIGTERM": 143}
 """Status of a run that was stopped -> the exit code a shell gives that signal."""
 
 
 def sections(name: str) -> tuple[list[type], dict[str, Any]]:
-    """The option classes of an algorithm, its own last, and its own defaults. UserError where there is no such algorithm."""
+    """The option classes of an algorithm, its own last, and its own defaults.
+
+    UserError: there is no such algorithm, or its options do not go together with those that every run has.
+    """
     kind = algorithm_class(name)
     chosen = [*SHARED, *(ONLINE if kind.eats == "prompts" else ()), kind.Config]
-    return chosen, {k: v for k, v in kind.Config.defaults.items() if k not in ("learning_rate", LORA_RATE)}
+    defaults = {k: v for k, v in kind.Config.defaults.items() if k not in (RATE, LORA_RATE)}
+    try:
+        known(chosen, defaults)
+    except TypeError as clash:
+        raise UserError(f"{name} is not a whole algorithm: {clash}") from None
+    return chosen, defaults
 
 
 def train(
@@ -114,10 +125,10 @@ def _warn(folder: RunFolder, progress: Progress, text: str) -> None:
 
 
 def _kept(loop: Loop, path: Path, *, best: bool) -> JSON:
-    """Write the trained model, and of PPO the per-token view; what the summary says of them."""
+    """Write the trained model, and where there is a critic the per-token view; what the summary says of them."""
     if best:
         loop.take_best()
-    if isinstance(loop.source, Rollouts):
+    if isinstance(loop.source, Rollouts) and "value" in loop.learner.algorithm.reads:
         write_text(path / "trace.json", json.dumps(traces(loop.source, loop.learner, loop.step), ensure_ascii=False))
     for half in path.glob(".model.*.part"):  # of a process that died while it wrote
         shutil.rmtree(half, ignore_errors=True)
@@ -138,7 +149,7 @@ def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
     changes: dict[str, Any] = {}
     defaults = algorithm_class(verb).Config.defaults
     if resolved[OptimizerConfig].learning_rate is None:
-        changes["learning_rate"] = defaults[LORA_RATE if resolved[AdapterConfig].use_peft else "learning_rate"]
+        changes[RATE] = defaults[LORA_RATE if resolved[AdapterConfig].use_peft else RATE]
     if resolved[TrainingConfig].bf16 == "auto":
         changes["bf16"] = saved.get("bf16", precision(resolved[TrainingConfig]).bf16)
     return resolved.replace(**changes)
@@ -153,7 +164,8 @@ def _save_model(loop: Loop, folder: Path) -> Path:
     network = loop.learner.networks[role]
     if "score" in wants:
         assert isinstance(loop.source, Rows)
-        scores = Scorer(network)([row.ids for item in loop.source.rows[:256] for row in item.rows])
+        rows = [row.ids for item in loop.source.rows[:NORMALISED_ROWS] for row in item.rows]
+        scores = Scorer(network)(rows[:NORMALISED_ROWS])
         spread = torch.tensor(scores, dtype=torch.float64)
         save_reward(folder, network, mean=float(spread.mean()), deviation=max(1e-6, float(spread.std(correction=0))))
         return folder

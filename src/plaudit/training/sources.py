@@ -59,14 +59,16 @@ class Rows:
         return Portion(self.collate(chosen), {"epoch": epoch, "num_tokens": float(sum(item.length for item in chosen))})
 
     def evaluate(self, step: int, learner: Learner) -> tuple[dict[str, float], list[JSON]]:
-        if not self.held_out:
+        if not len(self.held_out):
             return {}, []
         return {f"eval_{name}": value for name, value in learner.evaluate(self._batches()).items()}, []
 
     def _batches(self) -> Iterator[Batch]:
-        ordered = sorted(self.held_out, key=lambda item: item.length)
+        known = getattr(self.held_out, "lengths", None)  # of rows that are encoded when they are needed
+        lengths = [item.length for item in self.held_out] if known is None else known
+        ordered = sorted(range(len(self.held_out)), key=lambda i: lengths[i])
         for start in range(0, len(ordered), self.eval_rows):
-            yield self.collate(ordered[start : start + self.eval_rows])
+            yield self.collate([self.held_out[i] for i in ordered[start : start + self.eval_rows]])
 
 
 class Rollouts:
@@ -86,6 +88,8 @@ class Rollouts:
         require_token_ids(engine, "policy-gradient training")
         self.prompts, self.held_out, self.feed, self.engine = prompts, held_out[: options.num_eval_prompts], feed, engine
         self.rewards, self.options, self.seed, self.max_steps = rewards, options, seed, max_steps
+        self.asked: dict[str, Prompt] = {}
+        """The prompts of the last answers."""
 
     def sampling(self, seed: int) -> Sampling:
         """The options as the engine takes them, with a seed of this step's own."""
@@ -133,6 +137,7 @@ class Rollouts:
         version = f"step-{learner.steps}"
         if self.engine.version != version:
             self.engine.load(learner.networks["policy"].weights(), version)
+        self.asked = {prompt.id: prompt for prompt in prompts}
         clock = time.perf_counter()
         try:
             completions = self.engine.generate(prompts, n, self.sampling(seed))
@@ -151,13 +156,13 @@ class Rollouts:
     def _seed(self, step: int) -> int:
         return int(content_hash([self.seed, step]), 16) >> 1
 
-    def sampled(self, prompts: Sequence[Prompt], step: int, learner: Learner) -> list[Scored]:
-        """One rewarded answer to each prompt, with the seeds of evaluations."""
-        return self._answer(prompts, 1, self._seed(-1), step, learner)[0]
+    def sampled(self, prompts: Sequence[Prompt], step: int, learner: Learner, n: int = 1) -> list[Scored]:
+        """`n` rewarded answers to each prompt, with the seeds of evaluations."""
+        return self._answer(prompts, n, self._seed(-1), step, learner)[0]
 
     def sample(self, item: Scored) -> JSON:
         """An answer as samples.jsonl keeps it."""
-        prompt = next(p for p in (*self.prompts, *self.held_out) if p.id == item.completion.prompt_id)
+        prompt = self.asked[item.completion.prompt_id]
         return {
             "prompt": prompt.text if prompt.text is not None else prompt.messages[-1].content,
             "answer": item.completion.text,
@@ -169,7 +174,7 @@ class Rollouts:
 
 def lengths(scored: Sequence[Scored]) -> dict[str, float]:
     """Tokens of all answers, and of those that ended by themselves (left out where none did), by TRL's names."""
-    found = {}
+    found: dict[str, float] = {}
     for name, chosen in (
         ("length", scored),
         ("terminated_length", [item for item in scored if not item.completion.truncated]),

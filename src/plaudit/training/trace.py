@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plaudit.data.collate import collate_rollouts
+from plaudit.data.collate import collate_rollouts, completion_key
 from plaudit.schema import JSON
 from plaudit.training.learner import Learner
 from plaudit.training.sources import Rollouts
@@ -22,20 +22,22 @@ STREAMS = {
 def traces(source: Rollouts, learner: Learner, step: int, count: int = 4) -> list[JSON]:
     """Answers of the learner's weights to the first held-out prompts (training ones where none are held out).
 
-    Each has prompt, answer, reward, tokens (as text) and a list of floats per stream, aligned with the tokens.
+    Each has prompt, answer, reward, tokens (as text) and a list of floats per stream that the algorithm has, aligned with the
+    tokens. An algorithm that compares siblings gets as many as it needs; of a prompt the first that it trains on is shown.
     """
-    scored = source.sampled((source.held_out or source.prompts)[:count], step, learner)
-    scored = [item for item in scored if item.reward is not None]
-    batch = learner.prepared(collate_rollouts(scored).to(learner.device))
-    found = []
-    for row, item in enumerate(scored):
+    prompts = (source.held_out or source.prompts)[:count]
+    scored = [item for item in source.sampled(prompts, step, learner, learner.algorithm.siblings) if item.reward is not None]
+    by_key = {completion_key(item.completion): item for item in scored}
+    batch = learner.prepared(collate_rollouts(scored).to(learner.device)) if scored else None
+    found: dict[str, JSON] = {}
+    for row, key in enumerate(batch.key.tolist() if batch is not None else ()):
+        item = by_key[key]
+        assert batch is not None
         counted = batch.mask[row] > 0
         ids = batch.ids[row][counted].tolist()
-        found.append(
-            {
-                **source.sample(item),
-                "tokens": [learner.tokenizer.decode([i]) for i in ids],
-                "streams": {shown: batch[name][row][counted].tolist() for name, shown in STREAMS.items()},
-            }
-        )
-    return found
+        shown = {
+            name: batch.streams[stream][row][counted].tolist() for stream, name in STREAMS.items() if stream in batch.streams
+        }
+        one = {**source.sample(item), "tokens": [learner.tokenizer.decode([i]) for i in ids], "streams": shown}
+        found.setdefault(item.completion.prompt_id, one)
+    return list(found.values())

@@ -163,7 +163,8 @@ def test_llama_factory_by_stage_and_loss(tmp_path, stage, loss, verb, option):
     found = values(migration)
     assert migration.verb == verb and found[option] == 0.3
     assert (found["use_peft"], found["lora_r"], found["lora_alpha"], found["max_length"]) == (True, 16, 32, 1024)
-    assert found["train_file"] == "data/dpo_en_demo.jsonl" and found["eval_fraction"] == 0.05
+    parts = [{"path": "data", "dataset": "dpo_en_demo"}, {"path": "data", "dataset": "other"}]
+    assert found["train_file"] == parts and found["eval_fraction"] == 0.05
     assert found["learning_rate"] == 5e-5 and "what llamafactory takes" in migration.lines["learning_rate"][1]
     lost = {"stage", "do_train", "finetuning_type", "template", "warmup_ratio", "eval_strategy", "eval_steps"}
     assert lost <= set(migration.without) and "eval_strategy is epoch" in migration.without["eval_steps"]

@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from nursery import At
+from plaudit.pipeline.project.keys import content
 from plaudit.pipeline.project.plan import read
 from plaudit.schema import UserError
 from plaudit.store import Store
@@ -246,6 +247,24 @@ def test_a_circle_and_an_option_of_the_project_are_told(tmp_path):
     assert "need each other in a circle" in str(caught.value) and "output_dir is set by the project" in str(caught.value)
 
 
+def test_data_in_folders_patterns_and_mixtures_counts_by_content(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "data" / f"{name}.jsonl").write_text(rows("completion"))
+    ways = [
+        "data",
+        "data/*.jsonl",
+        ["data/a.jsonl", "data/b.jsonl"],
+        {"data/a.jsonl": 1, "data/b.jsonl": 2},
+        [{"path": "data", "weight": 1}],
+    ]
+    before = [content(way) for way in ways]
+    assert before == [content(way) for way in ways] and content("data/c.jsonl") == "data/c.jsonl"
+    (tmp_path / "data" / "b.jsonl").write_text(rows("completion")[1:])
+    assert all(old != new for old, new in zip(before, [content(way) for way in ways], strict=True))
+
+
 def test_people_are_asked_for_where_there_is_no_feedback(finished, nursery, tmp_path):
     write(tmp_path)
     text = YAML.replace("annotators: simulated\n    reward_func: rewards.py:longish", "annotators: people")
@@ -279,7 +298,7 @@ def test_a_new_project_runs_to_its_end(nursery, tmp_path):
     [
         (("completion",), ["sft", "answers", "judge", "reward", "ppo", "evaluate"], []),
         ((), ["answers", "judge", "reward", "ppo", "evaluate"], ["sft needs answers to imitate"]),
-        (("chosen", "rejected"), ["reward", "ppo", "evaluate"], ["sft needs", "the file holds pairs"]),
+        (("chosen", "rejected"), ["sft", "reward", "ppo", "evaluate"], ["the file holds pairs"]),
     ],
 )
 def test_init_takes_the_users_own_file_for_what_it_can(nursery, tmp_path, columns, stages, left):

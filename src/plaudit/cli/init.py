@@ -11,7 +11,7 @@ import typer
 def init(
     folder: Annotated[Path, typer.Argument(help="Where; it is made.")] = Path("."),
     data: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="A JSONL file of your own; else sample rows are written.")
+        Path | None, typer.Option("--from", metavar="FILE", help="A data file of your own; else sample rows are written.")
     ] = None,
     stages: Annotated[str | None, typer.Option(help="Only these, with commas: sft,answers,judge,reward,ppo,evaluate.")] = None,
     model: Annotated[str, typer.Option(help="Folder, .gguf file, hub name, or tiny.")] = "smollm2-135m-instruct",

@@ -32,7 +32,8 @@ class Gone:
 
 
 Table = Mapping[str, str | To | Gone]
-JSONL = "we read JSONL files: write the data set into one with `datasets.load_dataset(...).to_json(FILE)`"
+JSONL = "we read local files: write the data set into one with `datasets.load_dataset(...).to_json(FILE)`"
+INFO = "the folder's dataset_info.json is read as there"
 
 
 def schedule(value: Any) -> str | None:
@@ -48,9 +49,17 @@ def positive(value: Any) -> Any:
 
 
 def file_of(value: Any) -> str:
-    """The place where a data set is looked for: itself where it is a JSONL file, else data/<name>.jsonl."""
+    """The place where a data set is looked for: itself where it is a local file, else data/<name>.jsonl."""
     name = str(value[0] if isinstance(value, list) and value else value).split(",")[0].strip()
-    return name if name.endswith((".jsonl", ".json")) else f"data/{re.sub(r'[^0-9A-Za-z_.-]+', '_', name)}.jsonl"
+    local = name.endswith((".jsonl", ".json", ".csv", ".parquet")) or name.startswith((".", "/", "~"))
+    return name if local else f"data/{re.sub(r'[^0-9A-Za-z_.-]+', '_', name)}.jsonl"
+
+
+def listed(value: Any) -> Any:
+    """Names of a dataset_info.json, as the parts of our data."""
+    names = value if isinstance(value, list) else str(value).split(",")
+    found = [{"path": "data", "dataset": str(name).strip()} for name in names]
+    return found[0] if len(found) == 1 else found
 
 
 def modules(value: Any) -> Any:
@@ -158,8 +167,8 @@ LLAMAFACTORY: Table = {
     **HF,
     "stage": Gone("the stage's verb"),
     "finetuning_type": Gone("use_peft says it"),
-    "dataset": To("train_file", f"was a name of dataset_info.json; {JSONL}", file_of),
-    "eval_dataset": To("eval_file", f"was a name of dataset_info.json; {JSONL}", file_of),
+    "dataset": To("train_file", INFO, listed),
+    "eval_dataset": To("eval_file", INFO, listed),
     "val_size": To("eval_fraction", "split by prompt, so that no prompt is on both sides"),
     "cutoff_len": To("max_length", "longer rows are cut at the end and counted"),
     "template": Gone("the tokenizer's own chat template is used"),
@@ -181,6 +190,7 @@ LLAMAFACTORY: Table = {
     "reward_model_type": Gone("the folder of the reward model says it"),
     "max_new_tokens": "max_completion_length",
     "ref_model": Gone("the reference is the model that training starts from"),
+    "dataset_dir": Gone("the path of each part of train_file"),
     "overwrite_cache": Gone("nothing is cached"),
     "max_samples": Gone("cut the JSONL file"),
     "plot_loss": Gone("report.html has the curves"),
@@ -289,8 +299,9 @@ DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 REASONS = (
     (r"(push_to_)?hub_|push_to_hub", "nothing is uploaded; the model's folder can be, with `hf upload`"),
-    (r"vllm|colocate|actor_num|ref_num|critic_num|reward_num|async|enforce_eager|enable_prefix", "our own engine samples"),
-    (r"ddp_|fsdp|deepspeed|ds_|zpg|zero|adam_offload|overlap_comm|accelerate|local_rank|num_processes", "one process"),
+    (r"vllm|async|enforce_eager|enable_prefix", "our own engine samples, in the same process"),
+    (r"colocate|actor_num|ref_num|critic_num|reward_num|local_rank|num_processes|accelerate", "one process"),
+    (r"ddp_|fsdp|deepspeed|ds_|zpg|zero|adam_offload|overlap_comm", "one process, no DeepSpeed"),
     (r"dataloader_|dataset_num_proc|preprocessing_|remove_unused|streaming", "data is read at once, in order of the seed"),
     (r"wandb_|swanlab|run_name|logging_dir|use_swanlab", "WANDB_PROJECT and WANDB_NAME name a run"),
     (r"do_train|do_eval|do_predict|overwrite_|save_only|save_hf|include_num", "not needed"),

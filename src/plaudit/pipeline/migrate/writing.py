@@ -16,8 +16,6 @@ from plaudit.pipeline.migrate.tables import DEFAULTS, TABLES, Gone, To, reason
 from plaudit.schema import UserError
 from plaudit.training.run import sections
 
-ONLINE = ("grpo", "rloo", "online_dpo", "reinforce_pp", "best_of_n")
-
 
 @dataclass
 class Migration:
@@ -69,7 +67,7 @@ def migrate(tool: str, path: Path, verb: str | None = None) -> Migration:
             made.put(option, value, f"what {tool} takes where nothing is said")
     required = "train_file"
     if required in known and required not in made.lines:
-        made.put(required, "data/train.jsonl", "the config names no data set: put your JSONL file here")
+        made.put(required, "data/train.jsonl", "the config names no data set: put your file here")
     return made
 
 
@@ -92,6 +90,13 @@ def _together(made: Migration, given: Mapping[str, Any]) -> None:
             made.put("lora_alpha", 2 * rank, "what llamafactory takes where nothing is said: twice the rank")
     elif made.tool == "llamafactory":
         made.without["finetuning_type"] = f"{given['finetuning_type']}: all weights (use_peft: false) or LoRA only"
+    if made.tool == "llamafactory" and "dataset_dir" in given:
+        for option in {"train_file", "eval_file"} & set(made.lines):
+            value, note = made.lines[option]
+            parts = [{**part, "path": given["dataset_dir"]} for part in (value if isinstance(value, list) else [value])]
+            made.lines[option] = (parts if isinstance(value, list) else parts[0], f"{note}; was dataset_dir too")
+    if made.tool == "llamafactory" and made.verb in ("orpo", "simpo"):
+        made.without["pref_loss"] = "the stage's verb"
     if made.tool == "openrlhf":
         _openrlhf(made, given)
     strategy = given.get("eval_strategy", given.get("evaluation_strategy", "no"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def inputs(stage: Stage, resolved: Resolved, keys: Mapping[str, str], store: Pat
     every key is known before anything runs.
     """
     found = {
-        name: _content(plain(value)) if name.endswith(READS) or name in ALSO_READS else plain(value)
+        name: content(plain(value)) if name.endswith(READS) or name in ALSO_READS else plain(value)
         for name, value in resolved.flat().items()
         if name not in NOT_OF_THE_RESULT
     }
@@ -42,10 +43,12 @@ def key(found: Mapping[str, Any]) -> str:
     return content_hash(found)
 
 
-def _content(value: Any) -> Any:
-    """The content of what a value names: a file, a model folder, a function in a file; else the value itself."""
+def content(value: Any) -> Any:
+    """The content of what a value names: files, a folder, a function in a file; else the value itself."""
     if isinstance(value, list):
-        return [_content(one) for one in value]
+        return [content(one) for one in value]
+    if isinstance(value, Mapping):  # a mixture of data files: its keys may be paths too
+        return {f"{content(name)}": content(one) for name, one in value.items()}
     if not isinstance(value, str) or "${" in value:
         return value
     place, colon, _ = value.rpartition(":")
@@ -55,17 +58,23 @@ def _content(value: Any) -> Any:
     path = Path(value).expanduser()
     if path.is_file():
         return f"file {file_digest(path)}"
-    return f"folder {_folder(path)}" if path.is_dir() else value
+    if path.is_dir():
+        return f"folder {_folder(path)}"
+    matched = [Path(one) for one in sorted(glob.glob(str(path), recursive=True))] if glob.has_magic(value) else []
+    return f"files {content_hash([file_digest(one) for one in matched if one.is_file()])}" if matched else value
 
 
 def _folder(path: Path) -> str:
-    """Of a run the model in it; of a model its weights, and the files that say how to read them."""
-    from plaudit.models.folder import folder_digest
+    """Of a run the model in it; of a model its weights, however sharded, and what says how to read them; else every file."""
+    from plaudit.models.folder import folder_digest, weight_files
 
     path = path / "model" if (path / "model").is_dir() else path
-    about = {file.name: file_digest(file) for file in sorted(path.glob("*.json"))}
-    heads = {file.name: file_digest(file) for file in sorted(path.glob("*.safetensors")) if file.name != "model.safetensors"}
-    return content_hash([folder_digest(path), about, heads])
+    weights = {file.name for file in weight_files(path)}
+    others = [file for file in sorted(path.rglob("*")) if file.is_file() and file.name not in weights]
+    if weights:
+        others = [file for file in others if file.suffix in (".json", ".jinja", ".safetensors", ".model")]
+    about = {str(file.relative_to(path)): file_digest(file) for file in others if not file.name.endswith(".index.json")}
+    return content_hash([folder_digest(path) if weights else "", about])
 
 
 def _feedback(store: Path) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plaudit.data.readers import read_jsonl, write_jsonl
+from plaudit.data.layouts.base import Wants
+from plaudit.data.readers import read, write_jsonl
 from plaudit.pipeline.project import template
 from plaudit.pipeline.rows import demonstration_row, prompt_row
 from plaudit.pipeline.support.demonstrations import demonstrations
@@ -15,6 +16,7 @@ from plaudit.pipeline.support.questions import questions
 from plaudit.schema import UserError
 from plaudit.training.folder import write_text
 
+WANTED: tuple[Wants, ...] = ("demonstrations", "rankings", "prompts")
 STAGES = ("sft", "answers", "judge", "reward", "ppo", "evaluate")
 
 
@@ -38,7 +40,7 @@ def start(
 ) -> list[Path]:
     """Write a project into `folder`; returns the files written. UserError: a file is there already (nothing is written then).
 
-    `data`: a JSONL file of the user's own, whose columns say what it can be used for; else a few sample rows are written.
+    `data`: a file of the user's own, in any layout that training reads; else a few sample rows are written.
     """
     unknown = [name for name in stages if name not in STAGES]
     if unknown:
@@ -72,16 +74,19 @@ SAMPLES = Sources("data/demonstrations.jsonl", "data/prompts.jsonl", None, "data
 
 
 def _of(data: Path, folder: Path) -> Sources:
-    """What a user's file can be used for, by the columns of its first row."""
-    columns = set(read_jsonl(data)[0])
+    """What a user's file can be used for. UserError where it cannot be read as anything."""
     path = os.path.relpath(data.resolve(), folder.resolve()).replace(os.sep, "/")
-    shown = columns & {"text", "messages"} or ({"prompt", "completion"} <= columns and "label" not in columns)
-    return Sources(
-        path if shown else None,
-        path if "prompt" in columns else None,
-        path if {"chosen", "rejected"} <= columns else None,
-        path if "prompt" in columns else None,
-    )
+    found: dict[str, str | None] = {}
+    refused: UserError | None = None
+    for wants in WANTED:
+        try:
+            read(data, wants)
+            found[wants] = path
+        except UserError as mistake:
+            found[wants], refused = None, mistake
+    if refused and not any(found.values()):
+        raise refused
+    return Sources(found["demonstrations"], found["prompts"], found["rankings"], found["prompts"])
 
 
 def _demonstrations(path: Path) -> None:

@@ -60,7 +60,8 @@ ORDER = ["sft", "evaluate", "answers", "judge", "reward"]
 
 
 def rows(*columns):
-    return "".join(json.dumps(dict.fromkeys(columns, question[:9]) | {"prompt": question}) + "\n" for question in QUESTIONS)
+    made = [{"prompt": question} | {name: f"{name} {question[:9]}" for name in columns} for question in QUESTIONS]
+    return "".join(json.dumps(row) + "\n" for row in made)
 
 
 @pytest.fixture(scope="module")

@@ -109,31 +109,63 @@ def test_tensorboard_has_one_point_for_each_step_of_a_resumed_run(runs):
 
 
 @pytest.mark.slow
-def test_wandb_offline_has_each_line_once_and_nothing_leaves_the_machine(runs):
+def test_wandb_offline_has_every_line_once_after_a_kill(runs):
     pytest.importorskip("wandb")
     run = killed_and_resumed(runs, "wandb", "wandb")
-    folders = sorted((run / "wandb").glob("offline-run-*"))
-    assert len(folders) == 2 and len({folder.name.rpartition("-")[2] for folder in folders}) == 1
-    rows = [row for folder in folders for row in history(folder)]
-    sent = sorted(row["_step"] for row in rows)
-    assert sent == [0, 1, 2, 3, 4, 5], "one row for each step, evaluations with the step they belong to"
-    by_step = {int(row["_step"]): row for row in rows}
+    assert len(sessions(run)) == 1, "what the killed process had not written is sent again, to a run of its own"
+    each_line_once(run)
+
+
+@pytest.mark.slow
+def test_wandb_offline_goes_on_with_its_run_after_a_stop(runs):
+    pytest.importorskip("wandb")
+    words = [*runs.words("sft"), "report_to=wandb", "save_steps=3", "eval_steps=3"]
+    assert runs.start("stopped", *words, at=At("checkpoint-3", signal=signal.SIGINT)).code == 130
+    assert runs.start("stopped", *words, "--resume").code == 0
+    run = runs.root / "stopped" / "run"
+    assert len(sessions(run)) == 2
+    each_line_once(run)
+
+
+def sessions(run: Path) -> list[Path]:
+    """The folders of the W&B run that a run of ours ended with."""
+    return sorted((run / "wandb").glob(f"offline-run-*-{json.loads((run / 'wandb.json').read_text())['id']}"))
+
+
+def each_line_once(run: Path) -> None:
+    rows = [row for folder in sessions(run) for row in history(folder)]
+    assert [row["_step"] for row in rows] == [0, 1, 2, 3, 4, 5], "an evaluation is in the row of its step"
     for line in log_lines(run):
         for name in ("loss", "eval_loss"):
             if name in line:
-                assert by_step[line["step"]][name] == pytest.approx(line[name])
+                assert rows[int(line["step"])][name] == pytest.approx(line[name])
+
+
+def records(content: bytes) -> list[bytes]:
+    """The records of a file in LevelDB's log format with W&B's header of 7 bytes: blocks of 32 KiB, pieces of a record each
+    with checksum (4 bytes), length (2) and kind (1: 1 whole, 2 first, 3 middle, 4 last)."""
+    found, part, at = [], b"", 7
+    while at + 7 <= len(content):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        part += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            found.append(part)
+            part = b""
+    return found
 
 
 def history(folder: Path) -> list[dict[str, float]]:
     """The rows of an offline run's file."""
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal import datastore
 
     (file,) = folder.glob("*.wandb")
-    store = datastore.DataStore()
-    store.open_for_scan(str(file))
     rows = []
-    while (data := store.scan_data()) is not None:
+    for data in records(file.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
         if record.WhichOneof("record_type") == "history":

@@ -1,4 +1,4 @@
-# make demo | test | quick | check | faults | install        ARGS="..." is handed on: make demo ARGS="--quick --seed 2"
+# make demo | test | quick | check | faults | parity | parity-docs | install        ARGS="..." is handed on: make demo ARGS="--quick --seed 2"
 # Each makes .venv when it is absent or older than constraints.txt or pyproject.toml; nothing but Python 3.11 is needed before.
 # PYTHON=/path/to/python3   the Python to build .venv from
 # TORCH_INDEX=URL           take torch from this package index instead of pip's own (a CPU or another CUDA build)
@@ -9,7 +9,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install demo test quick check faults
+.PHONY: help install demo test quick check faults parity parity-docs
 .DEFAULT_GOAL := help
 
 help:
@@ -46,4 +46,21 @@ check: .venv/installed
 
 .venv/installed: .venv/pinned pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The numbers that tests/parity compares with, made anew: each TRL in an environment of its own, pinned in parity/trl-VERSION.txt.
+parity: .venv-trl116/pinned .venv-trl112/pinned .venv/installed
+	@for part in sft reward dpo kto grpo rloo; do .venv-trl116/bin/python parity/record_$$part.py || exit 1; done
+	@.venv-trl112/bin/python parity/record_ppo.py
+	@$(MAKE) --no-print-directory parity-docs
+
+parity-docs: .venv/installed
+	@$(BIN)/python parity/compare.py --docs
+
+.venv-trl%/pinned: parity/trl-1.16.txt parity/trl-1.12.txt
+	@echo "making .venv-trl$* (a few minutes)"
+	@$(PYTHON) -m venv --clear .venv-trl$*
+	@test -z "$(TORCH_INDEX)" || .venv-trl$*/bin/python -m pip -q install --no-deps --index-url "$(TORCH_INDEX)" $(TORCH)
+	@.venv-trl$*/bin/python -m pip --disable-pip-version-check -q install -c constraints.txt $(TORCH)
+	@.venv-trl$*/bin/python -m pip --disable-pip-version-check -q install --no-deps -r parity/trl-$$(echo $* | sed 's/^1/1./').txt
 	@touch $@

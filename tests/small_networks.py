@@ -77,6 +77,25 @@ def llama(seed=0, dtype=F64, **options):
     return model.to(dtype).eval()
 
 
+@torch.no_grad()
+def by_transformers(model, scalar, batch, temperature=1.0):
+    """The slow twin: every row alone through the whole Hugging Face model, without padding, one token at a time."""
+    logp, entropy, value = (torch.zeros(batch.ids.shape, dtype=F64) for _ in range(3))
+    score = torch.zeros(len(batch), dtype=F64)
+    for r in range(len(batch)):
+        length = int(batch.length[r])
+        out = model(batch.ids[r : r + 1, :length], output_hidden_states=True, use_cache=False)
+        last = out.hidden_states[-1][0]
+        for t in range(1, length):
+            if batch.mask[r, t]:
+                p = (out.logits[0, t - 1] / temperature).softmax(-1)
+                logp[r, t] = p[batch.ids[r, t]].log()
+                entropy[r, t] = -(p * p.log()).sum()
+                value[r, t] = scalar(last[t - 1])[0]
+        score[r] = scalar(last[length - 1])[0]
+    return logp, entropy, value, score
+
+
 def base(seed=0, dtype=F64, model=None, **options):
     """A base with LoRA options as given (rank 4 unless said otherwise)."""
     lora = AdapterConfig(**{"use_peft": True, "lora_r": 4, "lora_alpha": 8.0, **options})
@@ -94,14 +113,17 @@ def head(seed, dtype=F64, width=16):
 
 
 def adapter(on, role, *, scalar=False, seed=None, **settings):
-    """A network whose adapter does something: B is drawn too, instead of 0."""
+    """A network whose adapter does something: what is 0 at first (B, W_up) is drawn too, and what is 1 is moved."""
     seed = sum(map(ord, role)) if seed is None else seed
     on.add_adapter(role, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in on.adapter_parameters(role).items():
-            if "lora_B" in name:
-                p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype) * 0.2)
+            drawn = torch.randn(p.shape, generator=generator, dtype=p.dtype) * 0.2
+            if "lora_B" in name or ".up." in name:
+                p.copy_(drawn)
+            elif "lora_A" not in name:
+                p.add_(drawn)
     return Network(role, on, adapter=role, head=head(seed, on.model.dtype) if scalar else None, **settings)
 
 

@@ -34,9 +34,17 @@ def test_temperature_by_hand():
     assert head_logprob(hidden, weight, torch.tensor([0]), temperature=0.5)[0].tolist() == pytest.approx([math.log(0.9)])
 
 
+def test_a_softcap_by_hand():
+    """A logit of log 3 bounded by log 3: log 3 * tanh(1); the other is 0."""
+    hidden, weight = torch.ones(1, 1, dtype=F64), torch.tensor([[math.log(3)], [0.0]], dtype=F64)
+    logp, _ = head_logprob(hidden, weight, torch.tensor([0]), softcap=math.log(3))
+    assert logp.tolist() == pytest.approx([-math.log(1 + 3 ** -math.tanh(1))])
+
+
+@pytest.mark.parametrize("softcap", [None, 1.5])
 @pytest.mark.parametrize("temperature", [1.0, 0.7, 2.0])
 @pytest.mark.parametrize("biased", [False, True])
-def test_values_and_gradients_are_those_of_the_plain_form(biased, temperature):
+def test_values_and_gradients_are_those_of_the_plain_form(biased, temperature, softcap):
     hidden, weight, bias, targets = drawn()
     bias = bias if biased else None
     generator = torch.Generator().manual_seed(9)
@@ -46,9 +54,11 @@ def test_values_and_gradients_are_those_of_the_plain_form(biased, temperature):
         inputs = [x.clone().requires_grad_() for x in (hidden, weight, bias) if x is not None]
         h, w, b = (*inputs, None)[:3]
         if lean:
-            logp, entropy = head_logprob(h, w, targets, bias=b, temperature=temperature, chunk=3)
+            logp, entropy = head_logprob(h, w, targets, bias=b, temperature=temperature, softcap=softcap, chunk=3)
         else:
-            logp, entropy = token_logprob(torch.nn.functional.linear(h, w, b), targets, temperature)
+            logits = torch.nn.functional.linear(h, w, b)
+            logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
+            logp, entropy = token_logprob(logits, targets, temperature)
         (logp * for_logp + entropy * for_entropy).sum().backward()
         found.append([logp.detach(), entropy.detach(), *(x.grad for x in inputs)])
     assert all(torch.allclose(a, b, rtol=1e-11, atol=1e-13) for a, b in zip(*found, strict=True))

@@ -19,7 +19,7 @@ def test_defect_a_num_mini_batches_is_the_number_of_optimiser_steps_and_the_logs
     learner = ppo_learner(PPOConfig(num_mini_batches=mini_batches), learning_rate=1e-4, micro_batch=2)
     steps = {role: [] for role in learner.optimizers}
     for role, optimizer in learner.optimizers.items():
-        optimizer.register_step_post_hook(lambda *_, role=role: steps[role].append(1))
+        optimizer.parts[0][0].register_step_post_hook(lambda *_, role=role: steps[role].append(1))
     told = learner.step(rollouts())
     assert {role: len(taken) for role, taken in steps.items()} == {"policy": 4 * mini_batches, "critic": 4 * mini_batches}
     assert told["val/ratio"] == pytest.approx(1, abs=0.02)

@@ -268,10 +268,10 @@ def test_weights_that_are_not_finite_stop_generation_and_leave_nothing_behind():
 
 
 def test_models_that_cannot_be_computed_are_refused():
-    from transformers import GPT2Config
+    from transformers import OPTConfig
 
-    with pytest.raises(UserError, match=r"'gpt2'.*supported families: llama"):
-        TorchEngine(GPT2Config(), TOKENIZER)
+    with pytest.raises(UserError, match=r"'opt' are not among llama, mistral"):
+        TorchEngine(OPTConfig(), TOKENIZER)
     with pytest.raises(UserError, match=r"max_length 300 .*256"):
         engine(llama(), max_length=300)
     with pytest.raises(UserError, match="slots"):

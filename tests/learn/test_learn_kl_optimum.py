@@ -56,14 +56,15 @@ def share_of_regularised_optimum(run, tokenizer):
     return sum(share) / len(share)
 
 
-PRICED = {"ppo": "kl_coef", "reinforce_pp": "kl_coef", "rloo": "beta"}
-"""Algorithms whose reward has the KL to the reference taken off, and the option that prices it. (REINFORCE++ whitens the sum of
-both, which leaves their proportion as it is.)"""
+PRICED = {"ppo": "kl_coef", "reinforce_pp": "kl_coef", "rloo": "beta", "grpo": "beta"}
+"""Algorithms with a price on the KL to the reference, and the option that sets it. (REINFORCE++ whitens the sum of reward and
+penalty, which leaves their proportion as it is; GRPO is asked without the scaling of its rewards, which would not.)"""
+OPTIONS = {"grpo": {"scale_rewards": "none"}}
 
 
 def regularised_run(seed, kind, turned=False, steps=40):
     tokenizer, algorithm = tokenizer_of(LETTERS), find("algorithms", kind)
-    made = (flipped(algorithm) if turned else algorithm)(algorithm.Config(**{PRICED[kind]: BETA}))
+    made = (flipped(algorithm) if turned else algorithm)(algorithm.Config(**{PRICED[kind]: BETA}, **OPTIONS.get(kind, {})))
     run = online(made, tokenizer, PROMPTS, short_echo, seed=seed, rows=128, tokens=PLACES, rate=3e-3, steps=steps)
     run.train(steps)
     return share_of_regularised_optimum(run, tokenizer)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from plaudit.models.folder import weights_digest
-from plaudit.models.load import load, save_model
+from plaudit.models.load import cast, load, save_model
 from plaudit.schema import UserError
 
 
@@ -30,6 +30,16 @@ def test_a_saved_model_comes_back_the_same(folder):
     assert after.tokenizer.encode(text) == before.tokenizer.encode(text)
     assert after.tokenizer.pad_token != after.tokenizer.eos_token
     assert not after.model.training
+
+
+def test_a_model_in_bfloat16_keeps_its_rotary_frequencies():
+    """As one that is loaded in bfloat16 does; `to(bfloat16)` would round 0.0562 to 0.0562 +- 0.2 %."""
+    exact = load("tiny").model.model.rotary_emb.inv_freq
+    model = cast(load("tiny").model, torch.bfloat16, "cpu")
+    assert model.dtype == model.lm_head.weight.dtype == torch.bfloat16
+    assert model.model.rotary_emb.inv_freq.dtype == torch.float32
+    assert torch.equal(model.model.rotary_emb.inv_freq, exact)
+    assert torch.equal(load("tiny", dtype=torch.bfloat16).model.model.rotary_emb.inv_freq, exact)
 
 
 def test_digest_is_the_hash_of_the_stored_tensors_in_name_order(folder):

@@ -118,7 +118,7 @@ def test_a_trl_file_becomes_a_project_that_is_valid(tmp_path):
     found = values(migration)
     assert migration.verb == "dpo"
     assert (found["learning_rate"], found["beta"], found["loss_type"], found["eval_steps"]) == (5e-7, 0.2, "sigmoid", 50)
-    assert (found["lr_scheduler_type"], found["warmup_steps"], found["max_steps"]) == ("constant", 20, 200)
+    assert (found["lr_scheduler_type"], found["warmup_steps"], found["max_steps"]) == ("constant_with_warmup", 20, 200)
     assert found["train_file"] == "data/trl-lib_ultrafeedback_binarized.jsonl" and found["seed"] == 42
     assert "lora_target_modules" not in found and "num_train_epochs" not in found
     assert set(migration.without) == {"eval_strategy", "push_to_hub", "precompute_ref_log_probs", "f_divergence_type"}

@@ -17,7 +17,7 @@ class Counted:
     def __init__(self, made):
         self.taken = dict.fromkeys(made.optimizers, 0)
         for role, optimizer in made.optimizers.items():
-            optimizer.register_step_post_hook(lambda *_, role=role: self._count(role))
+            optimizer.parts[0][0].register_step_post_hook(lambda *_, role=role: self._count(role))
 
     def _count(self, role):
         self.taken[role] += 1
@@ -171,7 +171,7 @@ def test_state_is_json_and_tensors_alone():
     made.step(rollouts(4))
     tensors, state = made.state()
     assert json.loads(json.dumps(state)) == {"steps": 1, "algorithm": {"kl_coef": 0.05}}
-    assert set(tensors) == {"policy", "critic", "policy.adamw", "critic.adamw"}
+    assert set(tensors) == {"policy", "critic", "policy.optimizer", "critic.optimizer"}
     assert all(isinstance(t, torch.Tensor) for shelf in tensors.values() for t in shelf.values())
 
 

@@ -1,7 +1,7 @@
 """GRPO: an answer is worth what it earned beyond its siblings; no critic. With the variants that grew from it.
 
     A_i = (r_i - mean(r_group)) / (std(r_group) + 1e-4)                               Shao et al. 2024 (arXiv:2402.03300), eq. 3
-    minimise - sum_it w_it [ min(rho_it A_i, clip(rho_it, 1 - eps, 1 + eps_high) A_i) - beta k3_it ]
+    minimise - sum_it w_it [ min(rho_it A_i, clip(rho_it, 1 - eps, 1 + eps_high) A_i) - beta rho_it k3_it ]
 
     grpo     w_it = 1 / |y_i|, then the mean over answers: every answer counts the same          (Shao et al. 2024)
     bnpo     w_it = 1, then the mean over tokens of the optimiser step                           (arXiv:2506.02355)
@@ -11,6 +11,7 @@
     cispo    - sg[min(rho_it, eps_high)] A_i log pi(y_it): the weight is clipped, not the gradient (arXiv:2506.13585, eq. 4)
     gspo     importance_sampling_level=sequence: rho_i = exp(mean_t log ratio), with loss_type=grpo (arXiv:2507.18071)
 
+rho_it before k3_it makes the gradient that of the KL (arXiv:2512.02556, eq. 7); use_bias_correction_kl=false leaves it out.
 bnpo and dapo differ elsewhere in how accumulation is averaged; here weights are summed over the whole step, so they are one.
 """
 
@@ -40,6 +41,8 @@ class GRPOConfig:
     """How tokens are weighed; see the head of the page."""
     beta: Annotated[float, Ge(0)] = 0.0
     """Price of the KL to the reference, in the loss (k3); 0 needs no reference."""
+    use_bias_correction_kl: bool = True
+    """The KL term is multiplied with the ratio, so that its gradient is that of the KL; false is the original GRPO."""
     epsilon: Annotated[float, Gt(0)] = 0.2
     """How far the ratio may fall below 1 before the gradient is cut."""
     epsilon_high: Annotated[float, Gt(0)] | None = None
@@ -124,7 +127,8 @@ class GRPO(Algorithm):
             term = term * surrogate.truncated_weight(old, batch["sampler"], o.importance_sampling_cap)
         terms = {"policy": term}
         if o.beta:
-            terms["kl"] = o.beta * kl.estimate(logp, batch["ref"], "k3")
+            estimate = kl.estimate(logp, batch["ref"], "k3")
+            terms["kl"] = o.beta * (estimate * log_ratio.exp() if o.use_bias_correction_kl else estimate)
         if o.entropy_coef:
             assert outputs.entropy is not None
             terms["entropy"] = -o.entropy_coef * outputs.entropy

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def chat(
-    model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run's folder or id, a model folder, file or name.")],
+    model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run, a model folder, file or name, or URL#MODEL.")],
     words: Words = None,
     system: Annotated[str | None, typer.Option(help="A system message to begin with.")] = None,
 ) -> None:

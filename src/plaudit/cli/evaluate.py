@@ -11,7 +11,7 @@ from plaudit.cli.show import AsJson, Words, emit, figure, progress
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run's folder or id, a model folder, file or name.")],
+    model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run, a model folder, file or name, or URL#MODEL.")],
     prompts: Annotated[Path, typer.Argument(help="A JSONL file with a `prompt` column, held out from training.")],
     words: Words = None,
     against: Annotated[str | None, typer.Option(metavar="RUN|MODEL", help="Answer with this one too, and compare.")] = None,

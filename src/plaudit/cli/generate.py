@@ -14,7 +14,7 @@ from plaudit.schema import Completion, Message, Prompt, Sampling, UserError, to_
 
 
 def generate(
-    model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run's folder or id, a model folder, file or name.")],
+    model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run, a model folder, file or name, or URL#MODEL.")],
     words: Words = None,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="What the user says; may be given often.")] = None,
     prompts: Annotated[Path | None, typer.Option(help="A JSONL file with a `prompt` column.")] = None,
@@ -64,4 +64,5 @@ def _print(asked: list[Prompt], answers: list[Completion]) -> None:
         for answer in answers[number * each : (number + 1) * each]:
             cut = " [dim](cut off at max_new_tokens)[/dim]" if answer.truncated else ""
             console.print(answer.text.strip(), markup=False)
-            console.print(f"[dim]{len(answer.tokens)} tokens[/dim]{cut}\n")
+            size = f"[dim]{len(answer.tokens)} tokens[/dim]" if answer.tokens else ""  # a server may send text only
+            console.print(f"{size}{cut}\n")

@@ -132,13 +132,15 @@ class Batch:
 class Outputs:
     """What a forward pass says of the rows of a batch; only what was asked for is there.
 
-    logp, entropy, value: [R, T], 0 where the mask is 0. score: [R], read at the row's last token.
+    logp, entropy, value: [R, T], 0 where the mask is 0. score: [R], read at the row's last token. hidden: [N, D], the states
+    that the N tokens with mask 1 are read from, row by row.
     """
 
     logp: Tensor | None = None
     entropy: Tensor | None = None
     value: Tensor | None = None
     score: Tensor | None = None
+    hidden: Tensor | None = None
 
 
 def from_rows(

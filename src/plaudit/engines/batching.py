@@ -8,61 +8,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from plaudit.engines.base import Progress
+from plaudit.engines.decoder import Decoder
 from plaudit.engines.kv_cache import KVCache
-from plaudit.engines.llama import LlamaDecoder
+from plaudit.engines.rows import Asked, Row
 from plaudit.engines.sampling import draw
-from plaudit.engines.stop import Ends, StopWatch
-from plaudit.schema import FinishReason, Sampling
+from plaudit.engines.stop import Ends
+from plaudit.schema import Sampling
 
 PREFILL_TOKENS = 4096
 """Padded tokens of the prompts that are read in one forward pass: bounds memory, and is enough to fill the matrix units."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One prompt of a call: its place in the call and the ids the model reads."""
-
-    number: int
-    id: str
-    ids: list[int]
-
-
-@dataclass
-class Row:
-    """One answer while it is being written."""
-
-    prompt: Asked
-    index: int
-    seed: int
-    limit: int
-    uniform: np.ndarray
-    watch: StopWatch
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    reason: FinishReason | None = None
-    text: str | None = None
-
-    def push(self, token: int, logprob: float, stop: Ends) -> None:
-        """Take one token; sets `reason` where the answer ends with it, and `text` where a stop string cut it."""
-        self.tokens.append(token)
-        self.logprobs.append(logprob)
-        self.text = self.watch.hit(self.tokens)
-        if token in stop.ids or self.text is not None:
-            self.reason = "stop"
-        elif len(self.tokens) == self.limit:
-            self.reason = "length"
-
-    @property
-    def position(self) -> int:
-        """Where the newest token stands; it is the next that the model reads."""
-        return len(self.prompt.ids) + len(self.tokens) - 1
 
 
 @dataclass(frozen=True)
@@ -78,7 +38,7 @@ class Loop:
     """Writes the rows of one call. `slots` and the cache's length must have room for them (see `KVCache.reserve`)."""
 
     def __init__(
-        self, decoder: LlamaDecoder, cache: KVCache, sampling: Sampling, stop: Ends, slots: int, progress: Progress | None
+        self, decoder: Decoder, cache: KVCache, sampling: Sampling, stop: Ends, slots: int, progress: Progress | None
     ) -> None:
         self.decoder, self.cache, self.sampling, self.stop, self.progress = decoder, cache, sampling, stop, progress
         self.active: list[Row | None] = [None] * slots
@@ -129,7 +89,7 @@ class Loop:
 
     def _share(self, source: int, siblings: list[tuple[int, Row]]) -> None:
         for slot, row in siblings:
-            self.cache.copy(source, slot, len(row.prompt.ids))
+            self.cache.copy(source, slot, row.prompt.places)
 
     def _prefill(self, rows: list[tuple[int, Row]]) -> list[Tensor]:
         """Logits [V] after each row's prompt, which is written into its slot. Rows come longest prompt first."""

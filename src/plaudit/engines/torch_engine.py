@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plaudit.data.template import encode_prompt
-from plaudit.engines.base import Progress, check_request, row_seed
-from plaudit.engines.batching import Asked, Loop, Row
+from plaudit.engines.base import Progress, check_request
+from plaudit.engines.batching import Loop
+from plaudit.engines.decoder import Decoder, check
 from plaudit.engines.kv_cache import KVCache
-from plaudit.engines.llama import LlamaDecoder, check_family
-from plaudit.engines.sampling import uniforms
-from plaudit.engines.stop import Ends, StopWatch, decode, ends
+from plaudit.engines.rows import asked, completions, rows_of
+from plaudit.engines.stop import ends
+from plaudit.models.families import context
 from plaudit.schema import Completion, Prompt, Sampling, UserError
 
 
@@ -28,7 +28,7 @@ def end_token_ids(model: Any) -> list[int]:
 
 
 class TorchEngine:
-    """Own generation loop for the Llama family; holds its own fused copy of the weights, filled by `load`.
+    """Own generation loop for the families of `models/families.py`; holds its own fused copy of the weights, filled by `load`.
 
     A row's tokens depend on its prompt, seed and weights alone, not on what else is in the batch: its random numbers are its
     own, and only the rounding of matrix products can differ with the batch's shape (in float64 too little to matter).
@@ -56,17 +56,16 @@ class TorchEngine:
         eos_token_ids: ids that end an answer beside the tokenizer's EOS (the generation config's).
         Raises UserError for another family, rope type or a max_length too long.
         """
-        self.max_length: int = getattr(config, "max_position_embeddings", 0) if max_length is None else max_length
-        check_family(config, self.max_length)
+        self.max_length: int = context(config) if max_length is None else max_length
+        check(config, self.max_length)
         if slots < 1:
             raise UserError(f"engine option slots is {slots}; allowed: at least 1.")
         self.tokenizer, self.slots, self.version = tokenizer, slots, ""
         self.eos_token_ids = tuple(eos_token_ids)
         self.device = torch.device(device)
-        self.decoder = LlamaDecoder(config, dtype or torch.float32, self.device)
-        self.cache = KVCache(
-            config.num_hidden_layers, config.num_key_value_heads, config.head_dim, self.decoder.dtype, self.device
-        )
+        self.decoder = Decoder(config, dtype or torch.float32, self.device)
+        shape = self.decoder.shape
+        self.cache = KVCache(config.num_hidden_layers, shape.kv_heads, shape.head_dim, self.decoder.dtype, self.device)
         self.loaded = False
 
     @classmethod
@@ -99,15 +98,13 @@ class TorchEngine:
         check_request(n, sampling)
         if not self.loaded:
             raise RuntimeError("the engine holds no complete set of weights: call load first")
-        asked = [self._ask(number, prompt) for number, prompt in enumerate(prompts)]
-        # Longest prompts first: prefill batches are of similar length, and the last rows running are short ones.
         stop = ends(self.tokenizer, sampling, self.eos_token_ids)
-        order = sorted(asked, key=lambda prompt: -len(prompt.ids))
-        rows = [self._row(prompt, index, sampling, stop) for prompt in order for index in range(n)]
+        found = asked(self.tokenizer, prompts, self.max_length, self.decoder.extras.virtual)
+        rows = rows_of(found, n, sampling, stop, self.tokenizer, self.max_length)
         if not rows:
             return []
         with torch.inference_mode():
-            length = max(len(row.prompt.ids) + row.limit for row in rows)
+            length = max(row.prompt.places + row.limit for row in rows)
             self.decoder.reserve(length)
             self.cache.reserve(min(self.slots, len(rows)), length)
             try:
@@ -115,37 +112,4 @@ class TorchEngine:
             except FloatingPointError:
                 self.cache.release()  # it may hold NaN, which no mask hides
                 raise
-        rows.sort(key=lambda row: (row.prompt.number, row.index))
-        return [self._completion(row, sampling) for row in rows]
-
-    def _ask(self, number: int, prompt: Prompt) -> Asked:
-        ids = list(encode_prompt(self.tokenizer, prompt))
-        if not ids:
-            raise UserError(f"prompt {number} ({prompt.id}) has no tokens; give it some text.")
-        if len(ids) >= self.max_length:
-            raise UserError(
-                f"prompt {number} ({prompt.id}) has {len(ids)} tokens, which leaves no room for an answer within max_length "
-                f"{self.max_length}: shorten it, filter it out, or raise max_length."
-            )
-        return Asked(number, prompt.id, ids)
-
-    def _row(self, prompt: Asked, index: int, sampling: Sampling, stop: Ends) -> Row:
-        limit = min(sampling.max_new_tokens, self.max_length - len(prompt.ids))
-        seed = row_seed(sampling.seed, prompt.id, index)
-        watch = StopWatch(self.tokenizer, stop.strings)
-        return Row(prompt, index, seed, limit, uniforms(seed, limit), watch)
-
-    def _completion(self, row: Row, sampling: Sampling) -> Completion:
-        assert row.reason is not None
-        return Completion(
-            prompt_id=row.prompt.id,
-            text=decode(self.tokenizer, row.tokens) if row.text is None else row.text,
-            prompt_tokens=tuple(row.prompt.ids),
-            tokens=tuple(row.tokens),
-            logprobs=tuple(row.logprobs),
-            finish_reason=row.reason,
-            policy=self.version,
-            index=row.index,
-            seed=row.seed,
-            sampling=sampling,
-        )
+        return completions(rows, self.tokenizer, sampling, self.version)

@@ -37,7 +37,7 @@ def repetition_share(sequence: Sequence[Hashable], n: int = 4) -> float:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Lengths of answers in sampled tokens, the end token included. All NaN where there are no answers."""
+    """Lengths of answers in sampled tokens, the end token included. All NaN where there are no answers with tokens."""
 
     mean: float
     median: float
@@ -50,10 +50,10 @@ class Lengths:
 
 
 def lengths(completions: Sequence[Completion]) -> Lengths:
-    """How long the answers are, in tokens."""
-    if not completions:
+    """How long the answers are, in tokens; those of an engine that returns text only have none and do not count."""
+    counts = np.array([len(c.tokens) for c in completions if c.tokens], dtype=float)
+    if not len(counts):
         return Lengths(*[float("nan")] * 6)
-    counts = np.array([len(c.tokens) for c in completions], dtype=float)
     low, median, high = (float(q) for q in np.quantile(counts, (0.1, 0.5, 0.9)))
     return Lengths(float(counts.mean()), median, low, high, float(counts.min()), float(counts.max()))
 

@@ -19,34 +19,53 @@ SHORT = 512
 
 
 def attend(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float, **_: Any
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    softcap: float | None = None,
+    **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention with transformers' interface: query [R, H, T, D], key and value [R, K, T, D] -> [R, T, H, D].
+    """Causal attention with transformers' interface: query [R, H, T, D], key and value [R, K, S, D] -> [R, T, H, D].
 
-    attention_mask [1 or R, 1, T, T] bool, True where a query may look; None is causal. Scores and softmax are at least float32.
+    attention_mask [1 or R, 1, T, S] bool, True where a query may look; None is causal, the queries being the last T of the S
+    places. Scores and softmax are at least float32. softcap bounds the scores: softcap * tanh(score / softcap) (Gemma 2, arXiv
+    2408.00118); no fused kernel of torch does it.
     """
     rows, heads, length, width = query.shape
-    if query.device.type != "cpu" or length > SHORT:
+    reach = key.shape[2]
+    allowed = attention_mask
+    if softcap is None and (query.device.type != "cpu" or length > SHORT):
         group = heads // key.shape[1]
+        if allowed is None and reach > length:  # torch's own causal mask would let queries look at the first places only
+            allowed = _causal(length, reach, query.device)
         out = F.scaled_dot_product_attention(
             query,
             key.repeat_interleave(group, 1),
             value.repeat_interleave(group, 1),
-            attn_mask=attention_mask,
-            is_causal=attention_mask is None,
+            attn_mask=allowed,
+            is_causal=allowed is None,
             scale=scaling,
         )
         return out.transpose(1, 2).contiguous(), None
     kv_heads = key.shape[1]
     folded = (query * scaling).reshape(rows, kv_heads, -1, width)
-    scores = (folded @ key.transpose(-1, -2)).view(rows, heads, length, length)
+    scores = (folded @ key.transpose(-1, -2)).view(rows, heads, length, reach)
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    allowed = attention_mask
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
     if allowed is None:
-        allowed = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
+        allowed = _causal(length, reach, query.device)
     weights = scores.masked_fill(~allowed, float("-inf")).softmax(-1).to(value.dtype)
-    out = weights.view(rows, kv_heads, -1, length) @ value
+    out = weights.view(rows, kv_heads, -1, reach) @ value
     return out.view(rows, heads, length, width).transpose(1, 2).contiguous(), None
+
+
+def _causal(length: int, reach: int, device: torch.device) -> Tensor:
+    """[T, S] bool: query t looks at the places 0 .. t + S - T."""
+    return torch.ones(length, reach, dtype=torch.bool, device=device).tril(reach - length)
 
 
 def use(model: Any) -> None:

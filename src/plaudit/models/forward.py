@@ -8,6 +8,7 @@ behind one copy of what they begin with (models/sharing.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from plaudit.core.batch import Batch, Outputs
 from plaudit.core.logprob import head_logprob
+from plaudit.models.families import Architecture, Family, architecture, context, steady_length, unknown
 from plaudit.models.sharing import lines_of
 from plaudit.schema import UserError
 
@@ -27,40 +29,120 @@ def decoder_of(model: Any) -> Any:
     return model.base_model if not hasattr(model, "get_decoder") else (model.get_decoder() or model.base_model)
 
 
-def has_plain_layers(model: Any) -> bool:
-    """True where the decoder is embed_tokens, layers, norm and one rotary embedding: then layers can be run one by one."""
+def plain_layers(model: Any) -> Architecture | None:
+    """What the decoder is made of where its layers can be run one by one: it is of a known family, and has the parts."""
     decoder = decoder_of(model)
-    return decoder.config.model_type in {"llama"} and all(
-        hasattr(decoder, part) for part in ("embed_tokens", "layers", "norm", "rotary_emb")
-    )
+    if unknown(decoder.config):
+        return None
+    found = architecture(decoder.config)
+    parts = (found.family.embed, found.family.layers, found.family.final_norm)
+    return found if all(hasattr(decoder, part) for part in parts) else None
+
+
+def has_plain_layers(model: Any) -> bool:
+    """True where layers can be run one by one; other models are run whole by transformers."""
+    return plain_layers(model) is not None
 
 
 class Layout:
-    """How the rows of a batch lie in the tensors that the layers see: padded [R, T], packed [1, N], or shared [L, W]."""
+    """How the rows of a batch lie in the tensors that the layers see: padded [R, T], packed [1, N], or shared [L, W].
 
-    attention: Tensor | None
+    inserted  virtual tokens that stand before each row (or line) and pass through the layers (prompt tuning)
+    before    virtual tokens that are there as keys and values only, the same for all rows (prefix tuning)
+    Rows begin at position `inserted + before` then; `index` [R, T] leads to the rows' own tokens alone.
+    """
 
-    def __init__(self, batch: Batch, packed: bool, shared: bool = False) -> None:
+    def __init__(self, batch: Batch, packed: bool, shared: bool = False, *, inserted: int = 0, before: int = 0) -> None:
+        device, length = batch.ids.device, batch.length + inserted
+        self.inserted, self.before = inserted, before
+        self.real = torch.arange(batch.ids.shape[1], device=device)[None] < batch.length[:, None]
+        self.seen: Tensor | None = None
+        """True where a token's row holds another before it, [1 or L, 1, T, T]; None where that is all before it."""
+        self.masks: dict[int | None, Tensor] = {}
         if shared:
-            lines = lines_of(batch)
-            self.ids, self.positions, self.attention, self.index = lines.ids, lines.positions, lines.mask(), lines.index
+            lines = lines_of(batch).behind(inserted)
+            self.ids, self.places, self.seen, self.index = lines.ids, lines.positions, lines.mask(), lines.index
             return
-        rows, width = batch.ids.shape
-        real = torch.arange(width, device=batch.ids.device)[None] < batch.length[:, None]
-        if not packed:
-            self.ids, self.positions, self.attention = batch.ids, torch.arange(width, device=batch.ids.device)[None], None
-            self.index = torch.arange(rows * width, device=batch.ids.device).view(rows, width)
-            return
-        self.ids = batch.ids[real][None]
-        self.positions = torch.arange(width, device=batch.ids.device).expand(rows, width)[real][None]
-        owner = torch.repeat_interleave(torch.arange(rows, device=batch.ids.device), batch.length)
-        self.attention = (owner[:, None] == owner[None, :]).tril()[None, None]
-        self.index = torch.zeros_like(batch.ids)
-        self.index[real] = torch.arange(self.ids.shape[1], device=batch.ids.device)
+        ids = torch.nn.functional.pad(batch.ids, (inserted, 0))
+        rows, width = ids.shape
+        places = torch.arange(width, device=device)[None]
+        self.ids, self.places, index = ids, places, torch.arange(rows * width, device=device).view(rows, width)
+        if packed:
+            real = places < length[:, None]
+            self.ids, self.places = ids[real][None], places.expand(rows, width)[real][None]
+            owner = torch.repeat_interleave(torch.arange(rows, device=device), length)
+            self.seen = (owner[:, None] == owner[None, :]).tril()[None, None]
+            index = torch.zeros_like(ids)
+            index[real] = torch.arange(self.ids.shape[1], device=device)
+        self.index = index[:, inserted:]
+
+    @property
+    def positions(self) -> Tensor:
+        """Position of each token in its row, virtual tokens counted."""
+        return self.places + self.before
+
+    @property
+    def padded(self) -> bool:
+        """Rows as they are, one below the other."""
+        return self.seen is None
+
+    def mask(self, window: int | None = None) -> Tensor | None:
+        """`seen`, and of that the last `window` tokens of the row, the token itself included; None is causal.
+
+        [1 or L, 1, T, before + T]: what stands before all rows is seen by all, as far as the window reaches.
+        """
+        if window is not None and window >= self.ids.shape[1] + self.before:
+            window = None
+        if window is None and self.seen is None:
+            return None
+        if window not in self.masks:
+            positions = self.positions
+            front = torch.arange(self.before, device=positions.device).expand(len(positions), -1)
+            distance = positions[:, None, :, None] - torch.cat([front, positions], 1)[:, None, None, :]
+            seen = distance >= 0
+            if self.seen is not None:
+                seen = torch.nn.functional.pad(self.seen, (self.before, 0), value=True)
+            self.masks[window] = seen if window is None else seen & (distance < window)
+        return self.masks[window]
 
     def flat(self, hidden: Tensor, row: Tensor, token: Tensor) -> Tensor:
         """Hidden states [N, D] of the given tokens."""
         return hidden.reshape(-1, hidden.shape[-1])[self.index[row, token]]
+
+    def embedded(self, table: Any, virtual: Tensor | None, shift: Tensor | None = None) -> Tensor:
+        """Embeddings of the tokens, those of the virtual ones from `virtual` [V, D]; `shift` [R, T, D] moves the rows' own."""
+        found = table(self.ids)
+        if shift is not None:
+            moved = found.reshape(-1, found.shape[-1]).index_add(0, self.index[self.real], shift[self.real].to(found.dtype))
+            found = moved.view_as(found)
+        if not self.inserted:
+            return found
+        assert virtual is not None
+        own = virtual.to(found.dtype)[self.places.clamp(max=self.inserted - 1)]
+        return torch.where((self.places < self.inserted)[..., None], own, found)
+
+
+class KeysValues:
+    """Keys and values before every row, handed to layers as a cache that keeps nothing: so layers can be run again."""
+
+    def __init__(self, pairs: list[tuple[Tensor, Tensor]]) -> None:
+        self.pairs = pairs
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Keys and values [R, H, V + T, D] of one layer, from its own [R, H, T, D]."""
+        rows = key.shape[0]
+        front = (part.to(key.dtype).expand(rows, -1, -1, -1) for part in self.pairs[layer])
+        return tuple(torch.cat(both, 2) for both in zip(front, (key, value), strict=True))  # type: ignore[return-value]
+
+    def cache(self, rows: int, dtype: torch.dtype) -> Any:
+        """The same as transformers' cache, for models that are run whole."""
+        from transformers import DynamicCache
+
+        made = DynamicCache()
+        for layer, pair in enumerate(self.pairs):
+            keys, values = (part.to(dtype).expand(rows, -1, -1, -1) for part in pair)
+            made.update(keys, values, layer)
+        return made
 
 
 def hidden_states(
@@ -71,31 +153,69 @@ def hidden_states(
     stop: int | None = None,
     hidden: Tensor | None = None,
     checkpointing: bool = False,
+    virtual: Tensor | None = None,
+    cache: Any = None,
+    shift: Tensor | None = None,
+    replay: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Hidden states after the layers start..stop, normalised when stop is None.
 
     Given `hidden` (what layers 0..start made of the same layout), only the layers above are run: networks that share a
-    frozen trunk share its work too. Models without plain layers are always run whole.
+    frozen trunk share its work too. Models without plain layers are always run whole, padded. `virtual` [V, D] are the
+    embeddings of the layout's inserted tokens, `cache` its keys and values before the rows, `shift` [R, T, D] is added to the
+    embeddings. `replay` is called before a layer is run, the second time included.
     """
     decoder = decoder_of(model)
-    if not has_plain_layers(model):
+    made = plain_layers(model)
+    if made is None:
         if start or stop is not None:
             raise ValueError(f"a {decoder.config.model_type} model cannot be run layer by layer")
-        if layout.attention is not None and decoder.config._attn_implementation != "sdpa":
-            raise UserError(f"packing needs sdpa attention, which {decoder.config.model_type} models lack; set packing: false")
-        return decoder(
-            input_ids=layout.ids, attention_mask=layout.attention, position_ids=layout.positions, use_cache=False
-        ).last_hidden_state
+        return run_whole(model, layout, virtual, cache, shift)
+    family, steady = made.family, steady_length(decoder.config)
+    if steady < context(decoder.config) and int(layout.positions.max()) >= steady:
+        raise UserError(
+            f"this {decoder.config.model_type} model has other rotary angles for rows longer than {steady} tokens, which would "
+            f"change with the rows beside them; set max_length to {steady} or less"
+        )
     if hidden is None:
-        hidden = decoder.embed_tokens(layout.ids)
-    rotary = decoder.rotary_emb(hidden, position_ids=layout.positions)
-    for layer in decoder.layers[start:stop]:
+        hidden = layout.embedded(getattr(decoder, family.embed), virtual, shift)
+        if family.positions:
+            hidden = hidden + getattr(decoder, family.positions)(layout.positions)
+    rotary = {kind: _angles(decoder, family, hidden, layout.positions, kind) for kind in {*made.ropes}}
+    front = {} if cache is None else {"layer_past" if family.root == "gpt_neox" else "past_key_values": cache}
+    for number, layer in list(enumerate(getattr(decoder, family.layers)))[start:stop]:
+        mask, angles = layout.mask(made.windows[number]), rotary[made.ropes[number]]
 
-        def run(x: Tensor, layer: Any = layer) -> Tensor:
-            return layer(x, attention_mask=layout.attention, position_ids=layout.positions, position_embeddings=rotary)
+        def run(x: Tensor, layer: Any = layer, mask: Tensor | None = mask, angles: Any = angles) -> Tensor:
+            replay()
+            return layer(x, attention_mask=mask, position_ids=layout.positions, position_embeddings=angles, **front)
 
         hidden = checkpoint(run, hidden, use_reentrant=False) if checkpointing and torch.is_grad_enabled() else run(hidden)
-    return decoder.norm(hidden) if stop is None else hidden
+    return getattr(decoder, family.final_norm)(hidden) if stop is None else hidden
+
+
+def _angles(decoder: Any, family: Family, hidden: Tensor, positions: Tensor, kind: str) -> Any:
+    if not family.rotary:
+        return None
+    return decoder.rotary_emb(hidden, positions, kind) if kind else decoder.rotary_emb(hidden, position_ids=positions)
+
+
+def run_whole(
+    model: Any, layout: Layout, virtual: Tensor | None = None, cache: Any = None, shift: Tensor | None = None
+) -> Tensor:
+    """Hidden states of a padded layout as transformers computes them, for models that are not described in `families.py`."""
+    decoder = decoder_of(model)
+    if not layout.padded:
+        raise ValueError(f"a {decoder.config.model_type} model is run whole, so its rows must be padded")
+    if getattr(decoder.config, "use_bidirectional_attention", False) or not getattr(decoder.config, "is_causal", True):
+        raise UserError(f"this {decoder.config.model_type} model lets tokens see later ones, so it is no causal language model")
+    given: dict[str, Any] = {"input_ids": layout.ids}
+    if layout.inserted or shift is not None:
+        given = {"inputs_embeds": layout.embedded(model.get_input_embeddings(), virtual, shift)}
+    if cache is not None:
+        front = cache.cache(layout.ids.shape[0], model.dtype) if isinstance(cache, KeysValues) else cache
+        given |= {"past_key_values": front, "position_ids": layout.positions}
+    return decoder(**given, use_cache=cache is not None).last_hidden_state
 
 
 def read(
@@ -107,6 +227,7 @@ def read(
     output_head: tuple[Tensor, Tensor | None] | None = None,
     scalar_head: Any = None,
     temperature: float = 1.0,
+    softcap: float | None = None,
     chunk: int = 128,
 ) -> Outputs:
     """Outputs of the wanted kinds from normalised hidden states.
@@ -118,7 +239,7 @@ def read(
     row, token = batch.mask.nonzero(as_tuple=True)
     if len(token) and int(token.min()) == 0:
         raise ValueError("the first token of a row cannot be trained: nothing comes before it")
-    if want & {"logp", "entropy", "value"}:
+    if want & {"logp", "entropy", "value", "hidden"}:
         before = layout.flat(hidden, row, token - 1)
     if want & {"logp", "entropy"}:
         assert output_head is not None
@@ -129,12 +250,15 @@ def read(
             batch.ids[row, token],
             bias=bias,
             temperature=temperature,
+            softcap=softcap,
             chunk=chunk,
             with_entropy="entropy" in want,
         )
         found["logp"] = _stream(batch, row, token, logp)
         if "entropy" in want:
             found["entropy"] = _stream(batch, row, token, entropy)
+    if "hidden" in want:
+        found["hidden"] = before
     if "value" in want:
         found["value"] = _stream(batch, row, token, _scalar(scalar_head, before))
     if "score" in want:

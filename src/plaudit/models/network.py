@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from plaudit.core.batch import Batch, Outputs
+from plaudit.core.divergence import head_divergence
 from plaudit.models.base import Base
 from plaudit.models.dropout import Draw
 from plaudit.models.forward import Layout, hidden_states, read
@@ -42,8 +43,10 @@ class Network:
         chunk: int = 128,
     ) -> None:
         self.role, self.base, self.adapter, self.whole, self.head = role, base, adapter, whole, head
-        self.autocast, self.packing, self.checkpointing, self.chunk = autocast, packing, checkpointing, chunk
-        self.sharing = sharing and not packing
+        self.autocast, self.checkpointing, self.chunk = autocast, checkpointing, chunk
+        # A model that is run whole gets its rows padded, which says the same.
+        self.packing = packing and base.plain
+        self.sharing = sharing and not packing and base.plain
         if whole:
             base.model.requires_grad_(True)
 
@@ -56,8 +59,11 @@ class Network:
         """What is trained, by stable names: adapter or whole model, then the head. Tied weights appear once."""
         found: dict[str, torch.nn.Parameter] = {}
         if self.whole:
-            skip = {"lm_head.weight"} if self.head is not None else set()  # a critic has no use for the output head
-            found = {name: p for name, p in self.base.model.named_parameters() if name not in skip}
+            model = self.base.model
+            skip = set()
+            if self.head is not None:  # a critic has no use for an output head of its own
+                skip = {*model.get_output_embeddings().parameters()} - {*model.get_input_embeddings().parameters()}
+            found = {name: p for name, p in model.named_parameters() if p not in skip}
         elif self.adapter is not None:
             found = self.base.adapter_parameters(self.adapter)
         if self.head is not None:
@@ -79,13 +85,16 @@ class Network:
         temperature: float = 1.0,
         trunk: Tensor | None = None,
         draw: Draw | None = None,
+        shift: Tensor | None = None,
     ) -> Outputs:
         """Outputs of the wanted kinds for these rows; gradients flow if they are switched on.
 
         `trunk` is what `trunk(batch)` gave for the same rows (padding may differ: it is cut to the batch's width).
-        `draw` switches the adapter's dropout on, for this pass.
+        `draw` switches the adapter's dropout on, for this pass; `shift` [R, T, E] is added to the embeddings.
         """
-        layout = Layout(batch, self.packing, self.sharing)
+        virtual = self.base.virtual(self.adapter)
+        places = {"inserted": virtual.inserted, "before": virtual.before} if virtual is not None else {}
+        layout = Layout(batch, self.packing, self.sharing, **places)
         self.base.dropout.enter(draw, batch, layout.index)
         with self.base.using(self.adapter) as model:
             with self._autocast():
@@ -95,19 +104,41 @@ class Network:
                     start=self.start if trunk is not None else 0,
                     hidden=None if trunk is None else trunk[:, : layout.ids.shape[1]],
                     checkpointing=self.checkpointing,
+                    virtual=virtual.weight if virtual is not None else None,
+                    cache=virtual.keys_values() if virtual is not None else None,
+                    shift=shift,
+                    replay=self.base.dropout.replay(),
                 )
             output = model.get_output_embeddings()
-            weight = output.weight.to(hidden.dtype) if want & {"logp", "entropy"} else output.weight
+            weight, bias = output.weight, output.bias
+            if want & {"logp", "entropy"}:
+                weight, bias = weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
             return read(
                 hidden,
                 layout,
                 batch,
                 want,
-                output_head=(weight, output.bias),
+                output_head=(weight, bias),
                 scalar_head=self.head,
-                temperature=temperature,
+                temperature=temperature / self.base.logits.scale,
+                softcap=self.base.logits.softcap,
                 chunk=self.chunk,
             )
+
+    @torch.no_grad()
+    def embeddings(self, batch: Batch) -> Tensor:
+        """The embeddings [R, T, E] of the rows' tokens, at least float32, 0 on padding; without gradient."""
+        found = self.base.model.get_input_embeddings()(batch.ids)
+        real = torch.arange(batch.ids.shape[1], device=batch.ids.device)[None] < batch.length[:, None]
+        return found.to(torch.promote_types(found.dtype, torch.float32)) * real[..., None]
+
+    def divergence(self, one: Tensor, two: Tensor, temperature: float = 1.0) -> Tensor:
+        """Symmetric KL [N] of the token distributions that two sets of hidden states [N, D] give (`core.divergence`)."""
+        output, rule = self.base.model.get_output_embeddings(), self.base.logits
+        weight, bias = (None if part is None else part.to(one.dtype) for part in (output.weight, output.bias))
+        assert weight is not None
+        heat = temperature / rule.scale
+        return head_divergence(one, two, weight, bias=bias, temperature=heat, softcap=rule.softcap, chunk=self.chunk)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """(Hugging Face name, tensor) of the whole model, adapter merged; what an engine loads."""

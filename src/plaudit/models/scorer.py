@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import Any
 import torch
 
 from plaudit.core.batch import from_rows
+from plaudit.models.adapter_folder import put_adapter, read_tensors, write_adapter
 from plaudit.models.base import AdapterConfig, Base
-from plaudit.models.folder import save_tokenizer, write_folder, write_model
+from plaudit.models.folder import write_folder, write_model
 from plaudit.models.heads import rescaled, scalar_head
-from plaudit.models.load import load
+from plaudit.models.load import load, weights_digest
 from plaudit.models.network import Network
 from plaudit.models.sharing import alike
 from plaudit.schema import UserError
@@ -45,21 +47,16 @@ def save_reward(folder: Path, network: Network, *, mean: float, deviation: float
     base, adapter = network.base, network.adapter
     options = base.options if adapter is None else base.options_of(adapter)
     info = RewardInfo(base.name, base.digest, adapter is not None, mean, deviation, asdict(options))
-    write_folder(folder, lambda place: _write_reward(place, network, info, options))
+    write_folder(folder, lambda place: _write_reward(place, network, info))
 
 
-def _write_reward(folder: Path, network: Network, info: RewardInfo, options: AdapterConfig) -> None:
+def _write_reward(folder: Path, network: Network, info: RewardInfo) -> None:
     from safetensors.torch import save_file
 
     base, head = network.base, network.head
     assert head is not None
     if network.adapter is not None:
-        tensors = {
-            f"base_model.model.{k}": v.detach().contiguous() for k, v in base.adapter_parameters(network.adapter).items()
-        }
-        save_file(tensors, folder / "adapter_model.safetensors")
-        base.lora_config(options).save_pretrained(str(folder))
-        save_tokenizer(base.tokenizer, folder)
+        write_adapter(folder, base, network.adapter)
     else:
         write_model(base.model, base.tokenizer, folder)
         _as_classifier(folder, head)
@@ -74,7 +71,9 @@ def _as_classifier(folder: Path, head: torch.nn.Linear) -> None:
     tensors = load_file(folder / "model.safetensors")
     save_file({**tensors, "score.weight": head.weight.detach().float()}, folder / "model.safetensors", {"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
-    config["architectures"] = [name.replace("ForCausalLM", "ForSequenceClassification") for name in config["architectures"]]
+    config["architectures"] = [
+        re.sub("ForCausalLM|LMHeadModel", "ForSequenceClassification", name) for name in config["architectures"]
+    ]
     config |= {"num_labels": 1, "id2label": {"0": "score"}, "label2id": {"score": 0}}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
@@ -101,19 +100,36 @@ def reward_digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def put_reward(folder: Path, base: Base, name: str, *, seed: int = 0, **settings: Any) -> Network:
+def put_reward(folder: Path, base: Base, name: str, **settings: Any) -> Network:
     """The reward model of a folder as adapter `name` on a base that is in memory; UserError where it needs another base."""
     info = reward_info(folder)
     if not info.adapter:
         raise UserError(f"{folder} holds a whole model, not an adapter")
     base.check_digest(info.base_digest, folder)
-    saved = _tensors(folder, "adapter_model.safetensors", "adapter")
-    base.add_adapter(name, seed=seed, options=AdapterConfig(**info.lora))
-    mine = base.adapter_parameters(name)
-    with torch.no_grad():
-        for key, value in saved.items():
-            mine[key.removeprefix("base_model.model.")].copy_(value)
+    put_adapter(folder, base, name, AdapterConfig(**info.lora))
     return Network(name, base, adapter=name, head=_head(folder, info, base), **settings)
+
+
+def merge_reward(folder: Path, out: Path, *, base: str | None = None) -> None:
+    """Write the adapter of a reward folder merged into its base, as a whole reward model; the scores stay as they were.
+
+    `base` names the base where reward.json's entry cannot be found. UserError for a kind that cannot be merged.
+    """
+    from transformers import AutoModelForCausalLM
+
+    info = reward_info(folder)
+    options = AdapterConfig(**info.lora)
+    if not options.mergeable:
+        raise UserError(f"a reward model with peft_type {options.peft_type} cannot be merged; use the folder as it is")
+    loaded = load(base or info.base)
+    on = Base(loaded.model, loaded.tokenizer, loaded.digest, loaded.name, options)
+    put_reward(folder, on, "reward")
+    whole = AutoModelForCausalLM.from_config(on.model.config, dtype=torch.float32)
+    whole.load_state_dict({key: value.float() for key, value in on.merged("reward")})
+    head = scalar_head(on.width)
+    head.load_state_dict(read_tensors(folder, "head.safetensors", "scalar head"))
+    merged = Network("reward", Base(whole, loaded.tokenizer, weights_digest(whole), str(out), AdapterConfig()), head=head)
+    save_reward(out, merged, mean=info.mean, deviation=info.deviation)
 
 
 def load_reward(folder: Path, *, dtype: torch.dtype, device: torch.device, **settings: Any) -> Network:
@@ -131,20 +147,8 @@ def load_reward(folder: Path, *, dtype: torch.dtype, device: torch.device, **set
 def _head(folder: Path, info: RewardInfo, base: Base) -> torch.nn.Linear:
     """The saved head, rescaled so that scores on the training answers have mean 0 and deviation 1."""
     head = scalar_head(base.width)
-    head.load_state_dict(_tensors(folder, "head.safetensors", "scalar head"))
+    head.load_state_dict(read_tensors(folder, "head.safetensors", "scalar head"))
     return rescaled(head, info.mean, info.deviation).to(base.model.device)
-
-
-def _tensors(folder: Path, name: str, what: str) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(folder / name)
-    except (OSError, SafetensorError) as problem:
-        raise UserError(
-            f"{folder} has no {what} that can be read ({name}: {problem}); train the reward model again"
-        ) from problem
 
 
 class Scorer:

@@ -28,6 +28,16 @@ class Lines:
     part: Tensor
     index: Tensor
 
+    def behind(self, count: int) -> Lines:
+        """The same lines with `count` more places at their beginnings, for virtual tokens (ids 0)."""
+        if not count:
+            return self
+        width = self.ids.shape[1]
+        ids, part = (torch.nn.functional.pad(x, (count, 0)) for x in (self.ids, self.part))
+        front = torch.arange(count, device=ids.device).expand(len(ids), count)
+        index = self.index // width * (width + count) + count + self.index % width
+        return Lines(ids, torch.cat([front, self.positions + count], 1), part, index)
+
     def mask(self) -> Tensor:
         """True where a token (third axis) sees another (fourth): [L, 1, W, W]. No real token sees padding."""
         earlier = torch.ones(self.ids.shape[1], self.ids.shape[1], dtype=torch.bool, device=self.ids.device).tril()

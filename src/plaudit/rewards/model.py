@@ -50,7 +50,8 @@ class ModelReward:
 
     def encode(self, prompt: Prompt, completion: Completion) -> list[int]:
         """The ids that the reward model reads for this answer."""
-        if not self.same:
+        text_only = not completion.prompt_tokens or bool(completion.text and not completion.tokens)
+        if not self.same or text_only:
             return encode_answer(self.tokenizer, prompt, completion.text, add_eos=not completion.truncated).ids
         ids = [*completion.prompt_tokens, *completion.tokens]
         # A stop string ended it: the model wrote no end token, but its rows all had one.

@@ -10,11 +10,14 @@ from typing import Any
 import torch
 
 from plaudit.config import config
-from plaudit.models.base import AdapterConfig, Base
+from plaudit.models.adapters import TUNED, AdapterConfig
+from plaudit.models.base import Base
+from plaudit.models.families import context
 from plaudit.models.heads import scalar_head
-from plaudit.models.load import load
+from plaudit.models.load import cast, load
 from plaudit.models.machine import device, fast_bf16
 from plaudit.models.network import Network
+from plaudit.models.quantize import quantization
 from plaudit.models.scorer import load_reward, put_reward, reward_info
 from plaudit.training.options import TrainingConfig
 
@@ -46,11 +49,16 @@ def precision(options: TrainingConfig) -> Precision:
 
 
 class Assembly:
-    """Builds networks for one run: with LoRA they share one base, with full fine-tuning each trained one owns its weights."""
+    """Builds networks for one run: adapters share one base; with full fine-tuning each trained network owns its weights."""
 
     def __init__(self, model: ModelConfig, adapter: AdapterConfig, training: TrainingConfig) -> None:
         self.adapter, self.training, self.precision = adapter, training, precision(training)
-        self.loaded = load(model.model_name_or_path, revision=model.model_revision, trust_remote_code=model.trust_remote_code)
+        self.loaded = load(
+            model.model_name_or_path,
+            revision=model.model_revision,
+            trust_remote_code=model.trust_remote_code,
+            quantization=quantization(adapter, self.precision.device),
+        )
         self.tokenizer = self.loaded.tokenizer
         self.lora = adapter.use_peft
         self.base = self._base(self.loaded.model if self.lora else copy.deepcopy(self.loaded.model), frozen=True)
@@ -60,13 +68,14 @@ class Assembly:
         dtype = torch.bfloat16 if frozen and self.precision.bf16 and self.adapter.use_peft else torch.float32
         if self.loaded.model.dtype == torch.float64:
             dtype = torch.float64
-        model = model.to(self.precision.device, dtype)
+        if getattr(model, "quantization_method", None) is None:  # a quantised model is where and what it must be
+            model = cast(model, dtype, self.precision.device)
         return Base(model, self.tokenizer, self.loaded.digest, self.loaded.name, self.adapter)
 
     @property
     def context(self) -> int:
-        """Most tokens of a row that the model was made for."""
-        return int(self.base.model.config.max_position_embeddings)
+        """Most tokens of a row that the model was made for, virtual tokens taken off."""
+        return context(self.base.model.config) - self.adapter.virtual_tokens
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -95,9 +104,13 @@ class Assembly:
         return Network("reference", self.base, **self.settings)
 
     def reward(self, folder: Path) -> Network:
-        """A trained reward model: on the shared base where it was trained on it, else with a base of its own beside it."""
+        """A trained reward model: on the shared base where it was trained on it, else with a base of its own beside it.
+
+        Also of its own where its kind of adapter cannot share a base with this run's (LoRA with IA3).
+        """
         info = reward_info(folder)
-        if self.lora and info.adapter and info.base_digest == self.base.digest:
+        kinds = {self.adapter.peft_type, info.lora.get("peft_type", "lora")}
+        if self.lora and info.adapter and info.base_digest == self.base.digest and kinds != set(TUNED):
             return put_reward(folder, self.base, "reward", **self.settings)
         own = torch.bfloat16 if self.precision.bf16 else torch.float32
         return load_reward(folder, dtype=own, device=self.precision.device, **self.settings)

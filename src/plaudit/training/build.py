@@ -17,7 +17,8 @@ from plaudit.core.batch import Batch
 from plaudit.data import collate, encode
 from plaudit.data.options import ReadConfig
 from plaudit.engines.base import Engine
-from plaudit.engines.torch_engine import TorchEngine, end_token_ids
+from plaudit.engines.opening import engine_for
+from plaudit.engines.torch_engine import TorchEngine
 from plaudit.models.base import AdapterConfig
 from plaudit.models.network import Network
 from plaudit.models.scorer import Scorer, reward_digest
@@ -32,6 +33,7 @@ from plaudit.training.learner import Learner
 from plaudit.training.loop import Best, Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress
+from plaudit.training.regularise import RegularisationConfig
 from plaudit.training.rows import Encoder, Preparation, Prepared
 from plaudit.training.sources import Rollouts, Rows, Source
 
@@ -187,14 +189,19 @@ class Builder:
 
     def _engine(self) -> Engine:
         assembly, model = self.assembly, self.assembly.base.model
-        return TorchEngine(
-            model.config,
+        engine = engine_for(
+            model,
             assembly.tokenizer,
             dtype=torch.bfloat16 if assembly.precision.bf16 else model.dtype,
             slots=self.options[RolloutConfig].rollout_slots,
             device=assembly.precision.device,
-            eos_token_ids=end_token_ids(model),
         )
+        if assembly.lora and not assembly.adapter.mergeable and not isinstance(engine, TorchEngine):
+            raise UserError(
+                f"answers of a {model.config.model_type} model are written by transformers' own generate, which cannot use "
+                f"peft_type {assembly.adapter.peft_type}; use lora or ia3"
+            )
+        return engine
 
     def _networks(self, algorithm: Algorithm, judge: Network | None, folder: Path | None) -> dict[str, Network]:
         """A network for each role; one that gives values starts from the reward model where there is one."""
@@ -249,7 +256,12 @@ def build(name: str, options: Resolved, folder: RunFolder, progress: Progress) -
         micro_batch=training.per_device_train_batch_size,
         reference=assembly.reference() if algorithm.reference else None,
         seed=training.seed,
+        regularisation=options[RegularisationConfig] if kind.dropout else RegularisationConfig(),
     )
+    learner.regularisation.check(options[AdapterConfig].lora_dropout)
+    if learner.regularisation.moves_embeddings:  # each row has noise of its own, so no two begin alike
+        for network in networks.values():
+            network.sharing = False
     if isinstance(source, Rollouts):
         source.max_steps = steps
     return Loop(learner, source, folder, training, Best(*kind.best), steps, assembly.precision.bf16, progress, kind.shown)

@@ -10,24 +10,31 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from plaudit.algorithms.base import Algorithm, Moments
-from plaudit.core import masked, schedule
+from plaudit.core import masked
 from plaudit.core.batch import Batch, Outputs
 from plaudit.models.dropout import Draw
 from plaudit.models.network import Network
-from plaudit.training import planning
+from plaudit.training import planning, regularise
+from plaudit.training.averaging import Average
+from plaudit.training.optimizers import Optimizer
 from plaudit.training.options import OptimizerConfig
 from plaudit.training.planning import MiniBatch
+from plaudit.training.regularise import RegularisationConfig
 from plaudit.training.steplog import StepLog, added
 
 Tensor = torch.Tensor
 STREAMS = {"logp": "old", "entropy": "entropy", "value": "value"}
 """What a network gives -> the stream that a scoring pass keeps it in."""
+
+AVERAGE = "average"
+"""A checkpoint's averaged weights of a role stand in `<role>.average`."""
 
 
 @dataclass
@@ -39,6 +46,7 @@ class Learner:
     total_steps  length of the learning-rate schedule, in steps
     micro_batch  rows (or groups, where rows of a group stay together) in one pass
     total        adds tensors up over ranks
+    regularisation  noise, adversarial passes, R-Drop
     """
 
     algorithm: Algorithm
@@ -49,11 +57,15 @@ class Learner:
     reference: Network | None = None
     seed: int = 0
     total: masked.Total = masked.here
+    regularisation: RegularisationConfig = field(default_factory=RegularisationConfig)
     steps: int = 0
-    optimizers: dict[str, torch.optim.AdamW] = field(init=False)
+    optimizers: dict[str, Optimizer] = field(init=False)
+    average: Average | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.optimizers = {role: _adamw(network, self.optimizer) for role, network in self.networks.items()}
+        self.optimizers = {role: Optimizer(network, self.optimizer) for role, network in self.networks.items()}
+        if self.optimizer.ema_decay:
+            self.average = Average(self.networks, self.optimizer.ema_decay)
 
     @property
     def device(self) -> torch.device:
@@ -126,17 +138,14 @@ class Learner:
         moments: dict[str, Moments] = {}
         losses: dict[str, float] = {}
         for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
         for role, network in self.networks.items():
             for index in mini:
                 micro = batch.rows(index).normalised(sums)
                 if not _weighs(micro):
                     continue
-                outputs = self._forward(network, role, micro, trunks[int(index[0])], draw)
-                terms = self.algorithm.loss(outputs, micro)
-                loss = torch.stack([(term * micro.weight[name]).sum() for name, term in terms.items()])
-                loss.sum().backward()
-                for name, value in zip(terms, loss.detach().tolist(), strict=True):
+                outputs, found = self._backward(network, role, micro, trunks[int(index[0])], draw)
+                for name, value in found.items():
                     losses[name] = losses.get(name, 0.0) + value
                 moments = added(moments, self.algorithm.metrics(outputs, micro))
         norms = {role: self._clip(network) for role, network in self.networks.items()}
@@ -144,8 +153,21 @@ class Learner:
         if finite:
             for optimizer in self.optimizers.values():
                 optimizer.step()
+            if self.average is not None:
+                self.average.update()
         log.add(losses, norms, finite)
         return moments, finite
+
+    def _backward(
+        self, network: Network, role: str, micro: Batch, trunk: Tensor | None, draw: Draw | None
+    ) -> tuple[Outputs, dict[str, float]]:
+        """Forward and backward passes of one micro-batch: (outputs, losses by term)."""
+        want = self.algorithm.networks[role] | ({"hidden"} if self.regularisation.r_drop_alpha else set())
+
+        def forward(draw: Draw | None, shift: Tensor | None) -> Outputs:
+            return self._forward(network, role, micro, trunk, draw, want, shift)
+
+        return regularise.backward(self.regularisation, self.algorithm, network, micro, draw, forward)
 
     def _forward(
         self,
@@ -155,10 +177,11 @@ class Learner:
         trunk: Tensor | None,
         draw: Draw | None = None,
         want: AbstractSet[str] | None = None,
+        shift: Tensor | None = None,
     ) -> Outputs:
         shared = trunk if network.start else None
         want = self.algorithm.networks[role] if want is None else want
-        return network(micro, want, temperature=self.algorithm.temperature, trunk=shared, draw=draw)
+        return network(micro, want, temperature=self.algorithm.temperature, trunk=shared, draw=draw, shift=shift)
 
     @torch.no_grad()
     def _gathered(self, batch: Batch, micros: list[Tensor], trunks: Mapping[int, Tensor | None]) -> Batch:
@@ -180,6 +203,7 @@ class Learner:
     def _trunks(self, batch: Batch, micros: list[Tensor]) -> dict[int, Tensor | None]:
         """What the shared frozen layers make of each micro-batch, by its first row: once for all networks and passes."""
         users = [n for n in (*self.networks.values(), self.reference) if n is not None and n.start]
+        users = [] if self.regularisation.moves_embeddings else users
         return {int(m[0]): users[0].trunk(batch.rows(m)) if users else None for m in micros}
 
     @torch.no_grad()
@@ -235,10 +259,14 @@ class Learner:
 
     # -- optimisers and state ---------------------------------------------------------------------------------------
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """The weights that are evaluated, for as long as a block lasts: the averages, where there are any."""
+        return self.average.inside() if self.average is not None else nullcontext()
+
     def _set_learning_rates(self) -> float:
         o = self.optimizer
         assert o.learning_rate is not None, "run.py settles the learning rate before"
-        factor = schedule.factor(self.steps, total=self.total_steps, warmup=o.warmup_steps, schedule=o.lr_scheduler_type)
+        factor = o.factor(self.steps, self.total_steps)
         for role, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self.algorithm.learning_rates.get(role, o.learning_rate) * factor
@@ -254,24 +282,20 @@ class Learner:
         tensors: dict[str, dict[str, Tensor]] = {}
         for role, network in self.networks.items():
             tensors[role] = network.state()
-            saved = self.optimizers[role].state_dict()["state"]
-            names = [name for group in _groups(network) for name, _ in group]
-            tensors[f"{role}.adamw"] = {
-                f"{key}.{names[index]}": torch.as_tensor(value) for index, slot in saved.items() for key, value in slot.items()
-            }
-        return tensors, {"steps": self.steps, "algorithm": self.algorithm.state()}
+            tensors[f"{role}.optimizer"] = self.optimizers[role].state()
+            if self.average is not None:
+                tensors[f"{role}.{AVERAGE}"] = self.average.weights[role]
+        averaged = {"averaged": self.average.steps} if self.average is not None else {}
+        return tensors, {"steps": self.steps, "algorithm": self.algorithm.state(), **averaged}
 
     def restore(self, tensors: Mapping[str, dict[str, Tensor]], state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
         for role, network in self.networks.items():
             network.restore(tensors[role])
-            names = {name: index for index, (name, _) in enumerate(p for group in _groups(network) for p in group)}
-            slots: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors[f"{role}.adamw"].items():
-                slot, name = key.split(".", 1)
-                slots.setdefault(names[name], {})[slot] = value
-            now = self.optimizers[role].state_dict()
-            self.optimizers[role].load_state_dict({**now, "state": slots})
+            self.optimizers[role].restore(tensors[f"{role}.optimizer"])
+        if self.average is not None:
+            averages = {role: tensors[f"{role}.{AVERAGE}"] for role in self.networks}
+            self.average.restore(averages, int(state["averaged"]))
         self.steps = int(state["steps"])
         self.algorithm.restore(state["algorithm"])
 
@@ -279,15 +303,3 @@ class Learner:
 def _weighs(batch: Batch) -> bool:
     """Whether any loss term of these rows counts; where none does, neither forward nor backward pass is needed."""
     return any(bool(weight.any()) for weight in batch.weight.values())
-
-
-def _groups(network: Network) -> list[list[tuple[str, torch.nn.Parameter]]]:
-    """Named parameters with weight decay (matrices), and without (vectors)."""
-    named = list(network.parameters().items())
-    return [[(n, p) for n, p in named if p.dim() >= 2], [(n, p) for n, p in named if p.dim() < 2]]
-
-
-def _adamw(network: Network, o: OptimizerConfig) -> torch.optim.AdamW:
-    matrices, vectors = ([p for _, p in group] for group in _groups(network))
-    groups = [{"params": matrices, "weight_decay": o.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=o.learning_rate or 0.0, betas=(o.adam_beta1, o.adam_beta2), eps=o.adam_epsilon)

@@ -16,7 +16,7 @@ import torch
 from plaudit.schema import UserError
 from plaudit.training import checkpoint
 from plaudit.training.folder import RunFolder
-from plaudit.training.learner import Learner
+from plaudit.training.learner import AVERAGE, Learner
 from plaudit.training.options import TrainingConfig
 from plaudit.training.progress import Progress
 from plaudit.training.sources import Portion, Source
@@ -159,7 +159,8 @@ class Loop:
 
     def _evaluate(self) -> None:
         clock = time.perf_counter()
-        metrics, samples = self.source.evaluate(self.step, self.learner)
+        with self.learner.averaged():
+            metrics, samples = self.source.evaluate(self.step, self.learner)
         self.evaluated = self.step
         if not metrics:
             self._save()
@@ -216,7 +217,14 @@ class Loop:
             except UserError as torn:
                 raise UserError(f"{torn}; to keep the last weights, --resume with load_best_model_at_end=false") from torn
             for role, network in self.learner.networks.items():
-                network.restore(saved.tensors[role])
+                network.restore(saved.tensors.get(f"{role}.{AVERAGE}", saved.tensors[role]))
+        else:
+            self.take_last()
+
+    def take_last(self) -> None:
+        """Put the averages of the trained weights in their place, where there are any: they are what is saved."""
+        if self.learner.average is not None:
+            self.learner.average.put()
 
     def _take(self, found: checkpoint.Checkpoint) -> None:
         state = found.state

@@ -7,29 +7,58 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from plaudit.config import config
-from plaudit.core.schedule import Schedule
+from plaudit.core.schedule import Decay, Schedule, factor
 
 
 @config
 class OptimizerConfig:
     """How weights are changed."""
 
+    optim: Literal["adamw_torch", "adafactor", "sgd", "muon"] = "adamw_torch"
+    """AdamW; adafactor (little memory); sgd; muon (matrices of the hidden layers by Muon, the rest by AdamW)."""
     learning_rate: Annotated[float, Gt(0)] | None = None
-    """Peak learning rate; none takes the vetted one of the algorithm, for full fine-tuning or for LoRA."""
+    """Peak learning rate; none takes the vetted one of the algorithm, by the kind of tuning and the optimiser."""
     weight_decay: Annotated[float, Ge(0)] = 0.0
-    """Decoupled weight decay (AdamW) on matrices; vectors are left alone."""
+    """Decoupled weight decay (L2 shrinkage) on matrices; vectors are left alone."""
     adam_beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
     """Decay of the first moment."""
     adam_beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
     """Decay of the second moment."""
     adam_epsilon: Annotated[float, Gt(0)] = 1e-8
     """Added to the root of the second moment; 1e-5 is what PPO was tuned with."""
+    sgd_momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Momentum of optim sgd."""
+    muon_momentum: Annotated[float, Ge(0), Lt(1)] = 0.95
+    """Momentum (Nesterov's) of optim muon."""
     max_grad_norm: Annotated[float, Ge(0)] = 1.0
     """Gradients of one network are scaled down to this norm; 0 leaves them alone."""
     lr_scheduler_type: Schedule = "linear"
-    """constant, linear or cosine, after warm-up."""
+    """After warm-up: constant (or constant_with_warmup), linear, cosine, cosine_with_min_lr, or warmup_stable_decay."""
     warmup_steps: Annotated[int, Ge(0)] = 0
     """Steps over which the learning rate climbs from 0."""
+    min_lr_rate: Annotated[float, Ge(0), Le(1)] | None = None
+    """Share of the peak that cosine_with_min_lr (none: 0.1) and warmup_stable_decay (none: 0) end at."""
+    num_decay_steps: Annotated[int, Ge(1)] | None = None
+    """Last steps of warmup_stable_decay, in which the rate falls; none takes a fifth of the run."""
+    decay_type: Decay = "1-sqrt"
+    """How the rate falls in warmup_stable_decay: linear, cosine or 1-sqrt."""
+    ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Keep a moving average of the trained weights, which is what is evaluated and saved (0.999, say); 0 is off."""
+
+    def factor(self, step: int, total: int) -> float:
+        """What the peak learning rate is multiplied with at a step (0-based)."""
+        floor = self.min_lr_rate
+        if floor is None:
+            floor = 0.1 if self.lr_scheduler_type == "cosine_with_min_lr" else 0.0
+        return factor(
+            step,
+            total=total,
+            warmup=self.warmup_steps,
+            schedule=self.lr_scheduler_type,
+            floor=floor if self.lr_scheduler_type in ("cosine_with_min_lr", "warmup_stable_decay") else 0.0,
+            decay_steps=self.num_decay_steps,
+            decay=self.decay_type,
+        )
 
 
 @config

@@ -16,19 +16,20 @@ import yaml
 from plaudit.config import Resolved
 from plaudit.config import options as known
 from plaudit.data.options import ReadConfig
-from plaudit.models.base import AdapterConfig
-from plaudit.models.folder import save_model
-from plaudit.models.network import Network
+from plaudit.models import adapters
+from plaudit.models.adapter_folder import save_adapter, save_merged
+from plaudit.models.adapters import AdapterConfig
 from plaudit.models.scorer import Scorer, save_reward
 from plaudit.rewards.mix import RewardConfig
 from plaudit.schema import JSON, UserError
-from plaudit.training import place
+from plaudit.training import optimizers, place
 from plaudit.training.assemble import ModelConfig, precision
 from plaudit.training.build import LORA_RATE, RATE, algorithm_class, build
 from plaudit.training.folder import RunFolder, write_text
 from plaudit.training.loop import Loop, Watch
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress, shown
+from plaudit.training.regularise import RegularisationConfig
 from plaudit.training.sources import Rollouts, Rows
 from plaudit.training.trace import traces
 from plaudit.training.trackers.base import Trackers, trackers
@@ -47,7 +48,8 @@ def sections(name: str) -> tuple[list[type], dict[str, Any]]:
     UserError: there is no such algorithm, or its options do not go together with those that every run has.
     """
     kind = algorithm_class(name)
-    chosen = [*SHARED, *(ONLINE if kind.eats == "prompts" else ()), kind.Config]
+    extra = (*(ONLINE if kind.eats == "prompts" else ()), *((RegularisationConfig,) if kind.dropout else ()))
+    chosen = [*SHARED, *extra, kind.Config]
     defaults = {k: v for k, v in kind.Config.defaults.items() if k not in (RATE, LORA_RATE)}
     try:
         known(chosen, defaults)
@@ -76,7 +78,7 @@ def train(
     options = resolved[TrainingConfig]
     place.check(options.place)
     path = Path(options.output_dir)
-    resolved = _settled(verb, resolved, path if resume else None)
+    resolved = settled(verb, resolved, path if resume else None)
     with RunFolder(path, resolved.flat(), resume=resume) as folder:
         done = folder.finished() if resume else None
         if done is not None:
@@ -125,12 +127,11 @@ def _warn(folder: RunFolder, progress: Progress, text: str) -> None:
 
 
 def _kept(loop: Loop, path: Path, *, best: bool) -> JSON:
-    """Write the trained model, and where there is a critic the per-token view; what the summary says of them."""
-    if best:
-        loop.take_best()
-    if isinstance(loop.source, Rollouts) and "value" in loop.learner.algorithm.reads:
+    """Write the trained model, and of algorithms that sample the per-token view; what the summary says of them."""
+    loop.take_best() if best else loop.take_last()
+    if isinstance(loop.source, Rollouts):
         write_text(path / "trace.json", json.dumps(traces(loop.source, loop.learner, loop.step), ensure_ascii=False))
-    for half in path.glob(".model.*.part"):  # of a process that died while it wrote
+    for half in (*path.glob(".model.*.part"), *path.glob(".adapter.*.part")):  # of a process that died while it wrote
         shutil.rmtree(half, ignore_errors=True)
     model = {"model": str(_save_model(loop, path / "model"))}
     if loop.best.value is None:
@@ -138,7 +139,7 @@ def _kept(loop: Loop, path: Path, *, best: bool) -> JSON:
     return {"best": {"step": loop.best.step, loop.best.metric: loop.best.value}, **model}
 
 
-def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
+def settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
     """Options with everything that was left to us written out: learning rate by the kind of tuning, bf16 by the machine.
 
     A resumed run takes what was found then, so that it computes the same on a machine that would choose otherwise.
@@ -149,7 +150,10 @@ def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
     changes: dict[str, Any] = {}
     defaults = algorithm_class(verb).Config.defaults
     if resolved[OptimizerConfig].learning_rate is None:
-        changes[RATE] = defaults[LORA_RATE if resolved[AdapterConfig].use_peft else RATE]
+        adapter = resolved[AdapterConfig]
+        rate = defaults[LORA_RATE if adapter.use_peft else RATE]
+        optim = resolved[OptimizerConfig].optim
+        changes[RATE] = rate * adapters.RATE.get(adapter.peft_type, 1.0) * optimizers.RATE.get(optim, 1.0)
     if resolved[TrainingConfig].bf16 == "auto":
         changes["bf16"] = saved.get("bf16", precision(resolved[TrainingConfig]).bf16)
     return resolved.replace(**changes)
@@ -158,7 +162,8 @@ def _settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
 def _save_model(loop: Loop, folder: Path) -> Path:
     """The trained model as a folder that others can read; written beside and moved into place.
 
-    It is that of the algorithm's first role: a reward model where it gives scores, else a language model.
+    It is that of the algorithm's first role: a reward model where it gives scores, else a language model. A language model's
+    adapter that can be merged is saved so, and stands by itself in `adapter` beside it; another kind is `model` itself.
     """
     role, wants = next(iter(loop.learner.algorithm.networks.items()))
     network = loop.learner.networks[role]
@@ -169,11 +174,10 @@ def _save_model(loop: Loop, folder: Path) -> Path:
         spread = torch.tensor(scores, dtype=torch.float64)
         save_reward(folder, network, mean=float(spread.mean()), deviation=max(1e-6, float(spread.std(correction=0))))
         return folder
-    merged = Network("merged", network.base, adapter=network.adapter)
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_config(network.base.model.config, dtype=torch.float32)
-    model.load_state_dict({name: value.float() for name, value in merged.weights()})
-    model.generation_config = network.base.model.generation_config
-    save_model(model, network.base.tokenizer, folder)
+    if network.adapter is not None:
+        mergeable = network.base.options_of(network.adapter).mergeable
+        save_adapter(folder.with_name("adapter") if mergeable else folder, network.base, network.adapter)
+        if not mergeable:
+            return folder
+    save_merged(folder, network.base, network.adapter)
     return folder

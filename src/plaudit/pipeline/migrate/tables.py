@@ -36,11 +36,9 @@ JSONL = "we read local files: write the data set into one with `datasets.load_da
 INFO = "the folder's dataset_info.json is read as there"
 
 
-def schedule(value: Any) -> str | None:
-    """Our schedules; warm-up is an option of its own, and cosine ends at 0."""
-    known = {"constant_with_warmup": "constant", "cosine_with_min_lr": "cosine", "cosine_with_restarts": "cosine"}
-    name = known.get(str(value), str(value))
-    return name if name in ("constant", "linear", "cosine") else None
+def optimizer(value: Any) -> Any:
+    """Every kind of AdamW is the one of torch here."""
+    return "adamw_torch" if str(value).startswith("adamw") else value
 
 
 def positive(value: Any) -> Any:
@@ -87,7 +85,6 @@ def functions(value: Any) -> list[str]:
 
 
 HF: Table = {
-    "lr_scheduler_type": To("lr_scheduler_type", value=schedule),
     "max_steps": To("max_steps", value=positive),
     "lora_target_modules": To("lora_target_modules", value=modules),
     "resume_from_checkpoint": Gone("add --resume on the command line, or run the project again"),
@@ -98,7 +95,7 @@ HF: Table = {
     "torch_dtype": Gone("trained weights are fp32; bf16 says whether matrix products are bf16"),
     "dtype": Gone("trained weights are fp32; bf16 says whether matrix products are bf16"),
     "fp16": Gone("bf16 or fp32 only: fp16 needs loss scaling"),
-    "optim": Gone("AdamW with decoupled weight decay"),
+    "optim": To("optim", value=optimizer),
     "attn_implementation": Gone("chosen by looking at the machine"),
     "warmup_ratio": Gone("write warmup_steps: the ratio times the steps of the run"),
     "disable_dropout": Gone("RL never uses dropout; other algorithms use lora_dropout alone"),
@@ -224,7 +221,7 @@ OPENRLHF: Table = {
     "micro_rollout_batch_size": To("rollout_slots", "answers generated at one time; memory and speed only"),
     "l2": To("weight_decay", "decoupled, on matrices only"),
     "max_norm": "max_grad_norm",
-    "lr_scheduler": To("lr_scheduler_type", "cosine ends at 0, not at a tenth", schedule),
+    "lr_scheduler": "lr_scheduler_type",
     "lr_warmup_ratio": Gone("write warmup_steps: the ratio times the steps of the run"),
     "actor_learning_rate": "learning_rate",
     "critic_learning_rate": "critic_learning_rate",
@@ -290,7 +287,7 @@ DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "ppo": {"kl_target": 6.0, "max_completion_length": 512},
     },
     "openrlhf": {
-        "*": {"seed": 42, "adam_beta2": 0.95},
+        "*": {"seed": 42, "adam_beta2": 0.95, "lr_scheduler_type": "cosine_with_min_lr"},
         "ppo": {"learning_rate": 1e-6, "critic_learning_rate": 9e-6, "kl_coef": 0.01, "cliprange_value": 0.5, "lam": 1.0}
         | {"max_completion_length": 1024, "max_prompt_length": 1024, "num_ppo_epochs": 1, "reward_clip_range": [-10, 10]},
     },
@@ -305,7 +302,7 @@ REASONS = (
     (r"dataloader_|dataset_num_proc|preprocessing_|remove_unused|streaming", "data is read at once, in order of the seed"),
     (r"wandb_|swanlab|run_name|logging_dir|use_swanlab", "WANDB_PROJECT and WANDB_NAME name a run"),
     (r"do_train|do_eval|do_predict|overwrite_|save_only|save_hf|include_num", "not needed"),
-    (r"load_in_|quantization|bnb_|double_quant", "no quantised base in this version"),
+    (r"load_in_|quantization|bnb_|double_quant", "load_in_4bit and load_in_8bit are what there is"),
     (r"flash_attn|use_liger|enable_liger|gradient_checkpointing_", "speed is found by looking at the machine"),
 )  # fmt: skip
 

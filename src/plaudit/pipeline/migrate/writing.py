@@ -136,6 +136,8 @@ def _openrlhf(made: Migration, given: Mapping[str, Any]) -> None:
             made.lines.pop(name, None)
         if "lora_rank" in given:
             made.without.pop("lora_rank", None)
+    if given.get("lr_scheduler", "cosine_with_min_lr") == "cosine_with_min_lr":
+        made.put("min_lr_rate", 0.1, "openrlhf ends at a tenth of the peak")
     if isinstance(betas := given.get("adam_betas"), list) and len(betas) == 2:
         made.without.pop("adam_betas")
         made.put("adam_beta1", betas[0], "was adam_betas")

@@ -1,0 +1,1 @@
+"""From what training left to what is handed on: merging now; pruning, quantising and export have their place here."""

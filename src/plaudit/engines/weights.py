@@ -1,0 +1,176 @@
+"""The engine's own copy of a model's weights: fused matrices, filled in place by Hugging Face parameter names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plaudit.models.families import Architecture
+from plaudit.schema import UserError
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Weight and, for LayerNorm, bias."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's weights: q, k, v in one matrix, gate and up in one. None is what the family does not have."""
+
+    norm: Norm
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    out: Tensor
+    out_bias: Tensor | None
+    mlp_norm: Norm | None
+    up: Tensor
+    up_bias: Tensor | None
+    down: Tensor
+    down_bias: Tensor | None
+    qk_norm: Norm | None
+    """Weight [heads + kv_heads, head_dim], a row for each head."""
+    attention_norm: Norm | None
+    out_norm: Norm | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a parameter goes: a part of a buffer, the shape in which it comes, and that in which the part takes it."""
+
+    target: Tensor
+    comes: tuple[int, ...]
+    view: tuple[int, ...]
+
+
+class Weights:
+    """Buffers for all weights of a model; zeros until `load`. V vocabulary, E hidden size."""
+
+    def __init__(self, config: Any, shape: Architecture, dtype: torch.dtype, device: torch.device) -> None:
+        self.config, self.shape, self.family, self.dtype, self.device = config, shape, shape.family, dtype, device
+        self.places: dict[str, Place] = {}
+        """Hugging Face parameter name -> the part of our buffers that it fills."""
+        family, root, width = shape.family, shape.family.root, config.hidden_size
+        self.embed = self._own(config.vocab_size, width, name=f"{root}.{family.embed}.weight")
+        self.positions = None
+        if family.positions:
+            self.positions = self._own(config.max_position_embeddings, width, name=f"{root}.{family.positions}.weight")
+        self.norm = self._norm(f"{root}.{family.final_norm}")
+        self.layers = [self._layer(f"{root}.{family.layers}.{i}") for i in range(config.num_hidden_layers)]
+        if config.tie_word_embeddings:
+            self.head = self.embed
+            self.places["lm_head.weight"] = self.places[f"{root}.{family.embed}.weight"]
+        else:
+            self.head = self._own(config.vocab_size, width, name="lm_head.weight")
+        self.head_bias = self._own(config.vocab_size, name="lm_head.bias") if family.head_bias else None
+
+    def _own(self, *shape: int, name: str | None = None) -> Tensor:
+        buffer = torch.zeros(shape, dtype=self.dtype, device=self.device)
+        if name:
+            self.places[name] = Place(buffer, shape, shape)
+        return buffer
+
+    def _norm(self, name: str) -> Norm:
+        width = self.config.hidden_size
+        bias = self._own(width, name=f"{name}.bias") if self.family.layer_norm else None
+        return Norm(self._own(width, name=f"{name}.weight"), bias)
+
+    def _fused(
+        self, prefix: str, names: Sequence[str], rows: Sequence[int], inputs: int, bias: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """One matrix [sum of rows, inputs] and bias. Each name fills its rows; one name alone fills them all."""
+        total = sum(rows)
+        weight = self._own(total, inputs)
+        shift = self._own(total) if bias else None
+        start = 0
+        for name, count in zip(names, rows if len(names) > 1 else [total], strict=True):
+            part = weight[start : start + count]
+            part = part.T if self.family.transposed else part
+            self.places[f"{prefix}.{name}.weight"] = Place(part, tuple(part.shape), tuple(part.shape))
+            if shift is not None:
+                self.places[f"{prefix}.{name}.bias"] = Place(shift[start : start + count], (count,), (count,))
+            start += count
+        return weight, shift
+
+    def _by_head(self, name: str, weight: Tensor, bias: Tensor | None) -> None:
+        """The one matrix comes as q, k, v of the first head, of the second ...; here all q come first."""
+        heads, dim = self.shape.heads, self.shape.head_dim
+        for kind, whole in (("weight", weight), ("bias", bias)):
+            if whole is not None:
+                rest = tuple(whole.shape[1:])
+                target = whole.view(3, heads, dim, *rest).transpose(0, 1)
+                self.places[f"{name}.{kind}"] = Place(target, tuple(whole.shape), (heads, 3, dim, *rest))
+
+    def _qk_norm(self, prefix: str) -> Norm | None:
+        """Norms of single heads: the rows of one weight, so that queries and keys are normed together."""
+        if not self.family.query_norm:
+            return None
+        weight = self._own(self.shape.heads + self.shape.kv_heads, self.shape.head_dim)
+        for name, part in (
+            (self.family.query_norm, weight[: self.shape.heads]),
+            (self.family.key_norm, weight[self.shape.heads :]),
+        ):
+            self.places[f"{prefix}.{name}.weight"] = Place(part, (self.shape.head_dim,), (1, self.shape.head_dim))
+        return Norm(weight, None)
+
+    def _layer(self, prefix: str) -> Layer:
+        family, shape, width = self.family, self.shape, self.config.hidden_size
+        q, kv, inner = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim, shape.inner
+
+        def norm(name: str) -> Norm | None:
+            return self._norm(f"{prefix}.{name}") if name else None
+
+        qkv = self._fused(prefix, family.qkv, (q, kv, kv), width, shape.qkv_bias)
+        if family.qkv_by_head:
+            self._by_head(f"{prefix}.{family.qkv[0]}", *qkv)
+        return Layer(
+            self._norm(f"{prefix}.{family.input_norm}"),
+            *qkv,
+            *self._fused(prefix, (family.out,), (width,), q, shape.out_bias),
+            norm(family.mlp_input_norm),
+            *self._fused(prefix, family.up, (inner, inner) if family.gated else (inner,), width, shape.mlp_bias),
+            *self._fused(prefix, (family.down,), (width,), inner, shape.mlp_bias),
+            self._qk_norm(prefix),
+            norm(family.attention_norm),
+            norm(family.mlp_norm),
+        )
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Copy weights into the buffers in place; see `fill`."""
+        fill(self.places, weights)
+
+
+@torch.no_grad()
+def fill(places: Mapping[str, Place], weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Copy weights to their places. Where names share a place (tied weights) one may come, or all, equal.
+
+    Raises UserError for a name or shape that the model does not have, a name that never came, and tied weights that differ.
+    """
+    names: dict[int, set[str]] = defaultdict(set)
+    for name in places:
+        names[places[name].target.data_ptr()].add(name)
+    missing = set(places)
+    for name, tensor in weights:
+        if name not in places:
+            raise UserError(
+                f"the weights hold {name!r}, which this model does not have (merge adapters before sending weights)."
+            )
+        place = places[name]
+        if place.comes != tuple(tensor.shape):
+            raise UserError(f"weight {name!r} has shape {list(tensor.shape)}, the model's is {list(place.comes)}.")
+        tied = names[place.target.data_ptr()]
+        if (first := tied - missing - {name}) and not torch.equal(place.target, tensor.to(place.target)):
+            raise UserError(f"the model ties {name} to {min(first)}, but the two that were sent differ.")
+        place.target.copy_(tensor.reshape(place.view))
+        missing.discard(name)
+    missing = {name for name in missing if names[places[name].target.data_ptr()] <= missing}
+    if missing:
+        raise UserError(f"{len(missing)} of {len(places)} weights did not come, {min(missing)!r} among them.")

@@ -35,7 +35,7 @@ def inputs(stage: Stage, resolved: Resolved, keys: Mapping[str, str], store: Pat
     found |= {f"stage {name}": keys[name] for name in stage.needs}
     if found.get("annotators") == "people":
         found["feedback"] = _feedback(store)
-    return {"verb": stage.kind.verb, **found, "code": code}
+    return {"verb": content(stage.kind.verb), **found, "code": code}
 
 
 def key(found: Mapping[str, Any]) -> str:

@@ -22,12 +22,12 @@ def evaluate(
     from plaudit.config import load
     from plaudit.data.readers import read_prompts
     from plaudit.engines.opening import open_engine
-    from plaudit.evaluation.against import compared, figures, rewards_of, scorer_of
+    from plaudit.evaluation.against import compared, figures, judges_of, rewards_of
     from plaudit.rewards.mix import RewardConfig
     from plaudit.schema import Sampling
 
     resolved = load([Sampling, RewardConfig], None, words or [])
-    judge = scorer_of(resolved[RewardConfig])
+    judges = judges_of(resolved[RewardConfig])
     asked = read_prompts(prompts)
     result: dict[str, Any] = {"prompts": len(asked), "samples": n}
     tables = []
@@ -35,7 +35,7 @@ def evaluate(
         if name is None:
             continue
         engine = open_engine(name)
-        rewards = rewards_of(resolved[RewardConfig], judge, engine.tokenizer)
+        rewards = rewards_of(resolved[RewardConfig], judges, engine.tokenizer)
         with progress(f"answers of {name}") as told:
             answers = engine.generate(asked, n, resolved[Sampling], told)
         found, table = figures(asked, answers, rewards)

@@ -12,33 +12,32 @@ from plaudit.schema import Completion, Prompt
 from plaudit.stats import Interval, bootstrap_mean, paired_bootstrap
 
 if TYPE_CHECKING:
-    from plaudit.models.scorer import Scorer
+    from plaudit.models.network import Network
 
-Judge = tuple["Scorer", Any]
-"""A loaded reward model and its tokenizer."""
 Table = list[list[float | None]]
 """Rewards as [prompts][samples]; None where no reward applied."""
 
 
-def scorer_of(options: RewardConfig) -> Judge | None:
-    """The reward model that `options` name, loaded, with its tokenizer; None where they name none."""
-    if options.reward_model_path is None:
-        return None
+def judges_of(options: RewardConfig) -> list[Network]:
+    """The reward models that `options` name, loaded; adapters of one base share it."""
     import torch
 
     from plaudit.models.machine import device
-    from plaudit.models.scorer import Scorer, load_reward
+    from plaudit.models.scorer import load_rewards
 
-    network = load_reward(Path(options.reward_model_path), dtype=torch.float32, device=device())
-    return Scorer(network), network.base.tokenizer
+    return load_rewards([Path(path) for path in options.reward_models], dtype=torch.float32, device=device())
 
 
-def rewards_of(options: RewardConfig, judge: Judge | None, policy_tokenizer: Any) -> RewardMix | None:
+def rewards_of(options: RewardConfig, judges: Sequence[Network], policy_tokenizer: Any) -> RewardMix | None:
     """What scores the answers of one model; None where `options` name no reward."""
-    from plaudit.rewards.model import ModelReward
+    from plaudit.rewards.aspects import reward_of
+    from plaudit.rewards.ensemble import member_name, together
 
-    models = [ModelReward(judge[0], judge[1], policy_tokenizer=policy_tokenizer)] if judge else []
-    return mix(options, models) if models or options.reward_funcs else None
+    members = [
+        reward_of(judge, member_name(n, len(judges)), options, batch_size=16, policy_tokenizer=policy_tokenizer)
+        for n, judge in enumerate(judges, 1)
+    ]
+    return mix(options, together(options, members)) if members or options.reward_funcs else None
 
 
 def figures(asked: Sequence[Prompt], answers: Sequence[Completion], rewards: RewardMix | None) -> tuple[dict[str, Any], Table]:

@@ -11,7 +11,7 @@ from plaudit.config import Resolved
 from plaudit.data.readers import read_jsonl, read_prompts, write_jsonl
 from plaudit.data.split import split_by_prompt
 from plaudit.engines.opening import open_engine
-from plaudit.evaluation.against import Table, compared, figures, rewards_of, scorer_of
+from plaudit.evaluation.against import Table, compared, figures, judges_of, rewards_of
 from plaudit.judgements.pairwise import assignments, convert
 from plaudit.judgements.panel import Panel, flipped_share
 from plaudit.pipeline.project.kinds import EvaluateConfig, GenerateConfig, JudgeConfig
@@ -96,7 +96,7 @@ def judge(work: Work) -> JSON:
 def evaluate(work: Work) -> JSON:
     """Figures of a model's answers to held-out prompts, and its win rate against another's."""
     o, rewards = work.options[EvaluateConfig], work.options[RewardConfig]
-    prompts, scorer = read_prompts(o.prompts), scorer_of(rewards)
+    prompts, judges = read_prompts(o.prompts), judges_of(rewards)
     result: JSON = {"prompts": len(prompts), "samples": o.num_generations}
     tables: list[Table] = []
     rows: list[JSON] = [{"prompt": to_json(prompt)} for prompt in prompts]
@@ -104,7 +104,7 @@ def evaluate(work: Work) -> JSON:
         if name is None:
             continue
         answers, tokenizer = work.answer(name, prompts, o.num_generations)
-        found, table = figures(prompts, answers, rewards_of(rewards, scorer, tokenizer))
+        found, table = figures(prompts, answers, rewards_of(rewards, judges, tokenizer))
         result[role] = {"name": name, **found}
         tables.append(table)
         for i, row in enumerate(rows):

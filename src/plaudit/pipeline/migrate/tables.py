@@ -247,7 +247,6 @@ OPENRLHF: Table = {
     "zero_stage": Gone("no DeepSpeed"),
     "train_batch_size": Gone("per_device_train_batch_size x gradient_accumulation_steps"),
     "rollout_batch_size": Gone("per_device_train_batch_size x gradient_accumulation_steps prompts make a step"),
-    "ptx_coef": Gone("no pretraining loss is mixed in"),
     "ref_pretrain": Gone("the reference is the model that training starts from"),
 }
 GRPO_NAMES: Table = {

@@ -203,6 +203,7 @@ OPENRLHF: Table = {
     "dataset": To("train_file", f"was a data set's name; {JSONL}", file_of),
     "prompt_data": To("train_file", f"was a data set's name; {JSONL}", file_of),
     "eval_dataset": To("eval_file", f"was a data set's name; {JSONL}", file_of),
+    "pretrain_data": To("ptx_file", f"was a data set's name; {JSONL}", file_of),
     "input_key": Gone("the column is `prompt`; rename yours"),
     "output_key": Gone("the column is `completion`; rename yours"),
     "prompt_key": Gone("the column is `prompt`; rename yours"),

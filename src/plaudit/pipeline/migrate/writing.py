@@ -156,6 +156,9 @@ def _openrlhf(made: Migration, given: Mapping[str, Any]) -> None:
                 "was train_batch_size",
             )
             made.without.pop("train_batch_size", None)
+    if "ptx_coef" in made.lines and "ptx_file" not in made.lines:
+        del made.lines["ptx_coef"]
+        made.without["ptx_coef"] = "it had no effect without pretrain_data"
     if given.get("ipo"):
         made.put("loss_type", "ipo", "was ipo")
         made.without.pop("ipo")

@@ -54,7 +54,7 @@ class Nursery:
     """The parent's end of the pipe."""
 
     def __enter__(self) -> Nursery:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
         command = [sys.executable, __file__]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, bufsize=1

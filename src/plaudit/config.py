@@ -198,6 +198,18 @@ def _put(mapping: Mapping[str, Any], parts: Sequence[str], value: Any) -> dict[s
 
 
 def _resolve(sections: Sequence[type], given: Mapping[str, Given], defaults: Mapping[str, Any], errors: list[str]) -> Resolved:
+    resolved, found = checked(sections, given, defaults)
+    errors = [*errors, *found]
+    if errors or resolved is None:
+        raise UserError(errors[0] if len(errors) == 1 else "\n".join([f"{len(errors)} mistakes in the options:", *errors]))
+    return resolved
+
+
+def checked(
+    sections: Sequence[type], given: Mapping[str, Given], defaults: Mapping[str, Any] | None = None
+) -> tuple[Resolved | None, list[str]]:
+    """What `given` makes of `sections` (None where there are mistakes), and every mistake as a sentence of its own."""
+    errors: list[str] = []
     known = options(sections, defaults)
     errors += [_unknown(name, known, item.where) for name, item in given.items() if name not in known]
     values: dict[type, dict[str, Any]] = {section: {} for section in sections}
@@ -222,9 +234,7 @@ def _resolve(sections: Sequence[type], given: Mapping[str, Given], defaults: Map
             instances.append(section(**values[section]))
         except ValueError as error:  # the section's own check of several options together
             errors.append(str(error))
-    if errors:
-        raise UserError(errors[0] if len(errors) == 1 else "\n".join([f"{len(errors)} mistakes in the options:", *errors]))
-    return Resolved(instances)
+    return (None if errors else Resolved(instances)), errors
 
 
 def _fit_or_text(hint: Any, item: Given) -> Any:

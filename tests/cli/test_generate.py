@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from plaudit.cli.evaluate import compared
 from plaudit.cli.main import main
 from plaudit.engines.opening import model_of
+from plaudit.evaluation.against import compared
 
 ROWS = [{"prompt": "Where is order 1182?", "topic": "order"}, {"prompt": [{"role": "user", "content": "Hello"}], "topic": "hi"}]
 

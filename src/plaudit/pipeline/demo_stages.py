@@ -21,10 +21,11 @@ from plaudit.judgements.quality import assess
 from plaudit.models.machine import device, fast_bf16
 from plaudit.models.scorer import Scorer, load_reward
 from plaudit.pipeline import lineage
+from plaudit.pipeline.rows import answer_text, demonstration_row, pair_row, prompt_row
 from plaudit.pipeline.support.demonstrations import demonstrations
 from plaudit.pipeline.support.questions import questions
 from plaudit.pipeline.support.rubric import score
-from plaudit.schema import JSON, Completion, Demonstration, Prompt, Ranking, Sampling, to_json
+from plaudit.schema import JSON, Completion, Prompt, Ranking, Sampling
 from plaudit.store import Store
 from plaudit.training.run import STOPPED, sections, train
 
@@ -42,7 +43,7 @@ def sft(demo: Demo) -> None:
     train_prompts = questions(s.demonstrations, 10 * seed + 1, "train")
     held_out = questions(s.sft_validation, 10 * seed + 1, "validation")
     for name, prompts in (("sft_train", train_prompts), ("sft_validation", held_out)):
-        write_jsonl(folder / f"{name}.jsonl", [_demonstration(d) for d in demonstrations(prompts, 10 * seed + 1)])
+        write_jsonl(folder / f"{name}.jsonl", [demonstration_row(d) for d in demonstrations(prompts, 10 * seed + 1)])
     _train(
         demo,
         "sft",
@@ -87,7 +88,7 @@ def judge(demo: Demo, prompts: Sequence[Prompt], completions: Sequence[Completio
     pairs = {"pairs_train": [r for r in done.rows if r.prompt.id not in held_out]}
     pairs["pairs_validation"] = [r for r in done.rows if r.prompt.id in held_out]
     for name, rows in pairs.items():
-        write_jsonl(demo.folder / f"{name}.jsonl", [_pair(r, gold) for r in rows])
+        write_jsonl(demo.folder / f"{name}.jsonl", [pair_row(r, **_golds(r, gold)) for r in rows])
     quality = assess(acts)
     for line in quality.lines():
         demo.progress.tell(f"simulated: {line}")
@@ -138,7 +139,7 @@ def _reward_card(folder: Path) -> JSON:
     best, worst = scores[0::2], scores[1::2]
     right = np.array(best) > np.array(worst)
     gold_right = np.array([p.prompt.meta["gold_chosen"] > p.prompt.meta["gold_rejected"] for p in pairs]) == right
-    longer = np.array([len(_text(p, 0)) > len(_text(p, 1)) for p in pairs])
+    longer = np.array([len(answer_text(p, 0)) > len(answer_text(p, 1)) for p in pairs])
     return {
         "accuracy": float(right.mean()),
         "accuracy_ci": list(stats.wilson(float(right.sum()), len(pairs)))[1:],
@@ -152,8 +153,8 @@ def _reward_card(folder: Path) -> JSON:
 def ppo(demo: Demo) -> None:
     """PPO from the fine-tuned model on new questions; the gold score is logged and weighs nothing."""
     s, o, folder = demo.sizes, demo.options, demo.folder
-    write_jsonl(folder / "ppo_prompts.jsonl", [_prompt(p) for p in questions(s.ppo_prompts, 10 * o.seed + 3, "train")])
-    write_jsonl(folder / "ppo_validation.jsonl", [_prompt(p) for p in questions(48, 10 * o.seed + 3, "validation")])
+    write_jsonl(folder / "ppo_prompts.jsonl", [prompt_row(p) for p in questions(s.ppo_prompts, 10 * o.seed + 3, "train")])
+    write_jsonl(folder / "ppo_validation.jsonl", [prompt_row(p) for p in questions(48, 10 * o.seed + 3, "validation")])
     _train(
         demo,
         "ppo",
@@ -279,25 +280,5 @@ def _dtype():
     return torch.bfloat16 if fast_bf16(device()) else torch.float32
 
 
-def _text(pair: Ranking, place: int) -> str:
-    answer = pair.answers[place]
-    return answer if isinstance(answer, str) else answer[-1].content
-
-
-def _messages(prompt: Prompt) -> list[JSON]:
-    return [to_json(message) for message in prompt.messages]
-
-
-def _prompt(prompt: Prompt) -> JSON:
-    return {"prompt": _messages(prompt), **prompt.meta}
-
-
-def _demonstration(one: Demonstration) -> JSON:
-    written = one.answer if isinstance(one.answer, str) else one.answer[-1].content
-    return {**_prompt(one.prompt), "completion": [{"role": "assistant", "content": written}]}
-
-
-def _pair(pair: Ranking, gold: dict[str, float]) -> JSON:
-    chosen, rejected = ([{"role": "assistant", "content": _text(pair, place)}] for place in (0, 1))
-    scores = {f"gold_{side}": gold[pair.meta[f"{side}_id"]] for side in ("chosen", "rejected")}
-    return {**_prompt(pair.prompt), "chosen": chosen, "rejected": rejected, "probability": pair.probability, **scores}
+def _golds(pair: Ranking, gold: Mapping[str, float]) -> dict[str, float]:
+    return {f"gold_{side}": gold[pair.meta[f"{side}_id"]] for side in ("chosen", "rejected")}

@@ -39,9 +39,14 @@ def record(
     *,
     parents: Sequence[str],
     data: Mapping[str, str],
+    name: str | None = None,
+    code: str | None = None,
 ) -> str:
-    """Add a finished run to the store; returns its id, `<project folder>/<verb>`."""
-    run_id = f"{folder.parent.name}/{verb}"
+    """Add a finished run to the store; returns its id, `<project folder>/<name>`.
+
+    `name` is the verb where none is given; `code` is what it was made with, the version of now where it is not given.
+    """
+    run_id = f"{folder.parent.name}/{name or verb}"
     with Store(store) as opened:
         opened.add_run(
             RunRecord(
@@ -52,7 +57,7 @@ def record(
                 "finished",
                 tuple(parents),
                 dict(data),
-                code_version(),
+                code or code_version(),
                 summary=summary,
             )
         )

@@ -22,7 +22,7 @@ from plaudit.schema import JSON, UserError
 from plaudit.training import checkpoint
 
 LOGS = ("metrics.jsonl", "samples.jsonl")
-MAY_CHANGE = frozenset({"logging_steps", "save_total_limit", "output_dir", "place", "load_best_model_at_end"})
+MAY_CHANGE = frozenset({"logging_steps", "save_total_limit", "output_dir", "place", "load_best_model_at_end", "report_to"})
 """Options that do not touch the trajectory, so a resumed run may have others."""
 
 
@@ -34,7 +34,7 @@ class RunFolder:
         self._inputs: dict[str, str] = {}
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._held = _hold(path)
+            self._held = hold(path)
         except OSError as problem:
             raise UserError(f"output_dir {path} cannot be written: {problem.strerror}; choose another folder") from problem
         saved = path / "config.yaml"
@@ -128,7 +128,7 @@ class RunFolder:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def _hold(path: Path) -> IO[str]:
+def hold(path: Path) -> IO[str]:
     """An open file whose lock ends with the process, however it ends; UserError where another process has it."""
     file = open(path / ".lock", "w")  # noqa: SIM115  (it stays open as long as the run)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -25,6 +25,14 @@ CANARY = "sampling/sampling_logp_difference/mean"
 CANARY_LIMIT = {False: 0.01, True: 0.25}
 """Mean |log-probability of sampler - of trainer| (nats) above which weights must be stale; by bf16. Measured on fresh
 weights: 1e-6 in fp32, 0.04 in bf16."""
+
+
+Watch = Callable[[int, Mapping[str, float]], None]
+"""Told of (step, metrics)."""
+
+
+class Pruned(Exception):
+    """What a watcher raises to end a run that is not worth going on with: a search does."""
 
 
 @dataclass
@@ -63,6 +71,8 @@ class Loop:
     progress: Progress
     shown: tuple[str, ...] = ("loss",)
     """Metrics beside the progress bar."""
+    watch: Watch | None = None
+    """Told of every line of metrics.jsonl, once it is written; what it raises ends the run (`Pruned`)."""
     step: int = 0
     refused: int = 0
     """Steps in a row that were not finite."""
@@ -114,7 +124,7 @@ class Loop:
         metrics = {**portion.metrics, **self.learner.step(batch), "time/step": time.perf_counter() - clock}
         self.step += 1
         if self.step % self.options.logging_steps == 0 or self.step == self.total_steps:
-            self.folder.log(self.step, metrics)
+            self._log(metrics)
             for sample in portion.samples:
                 self.folder.sample(self.step, sample)
         self.progress.advance(self.step, {name: metrics[name] for name in self.shown if name in metrics})
@@ -155,12 +165,17 @@ class Loop:
         if not metrics:
             self._save()
             return
-        self.folder.log(self.step, {**metrics, "time/evaluate": time.perf_counter() - clock})
+        self._log({**metrics, "time/evaluate": time.perf_counter() - clock})
         for sample in samples:
             self.folder.sample(self.step, sample)
         better = self.best.see(self.step, metrics[self.best.metric])
         if self.step or better:
             self._save()
+
+    def _log(self, metrics: Mapping[str, float]) -> None:
+        self.folder.log(self.step, metrics)
+        if self.watch is not None:
+            self.watch(self.step, metrics)
 
     def _save(self) -> None:
         """Write a checkpoint of this step, unless there is one."""

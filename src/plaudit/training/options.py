@@ -105,6 +105,8 @@ class TrainingConfig:
     """The model that is saved is the one of the best evaluation, not of the last step."""
     max_refused_steps: Annotated[int, Ge(1)] = 3
     """The run stops, with advice, after this many steps in a row whose loss or gradient was not finite."""
+    report_to: str | tuple[str, ...] = "none"
+    """Trackers that get the figures too: tensorboard, wandb, or module:Class; none sends nothing anywhere."""
     place: str = "local"
     """Where it runs: local is this process."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,14 @@ from plaudit.training import optimizers, place
 from plaudit.training.assemble import ModelConfig, precision
 from plaudit.training.build import LORA_RATE, RATE, algorithm_class, build
 from plaudit.training.folder import RunFolder, write_text
-from plaudit.training.loop import Loop
+from plaudit.training.loop import Loop, Watch
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress, shown
 from plaudit.training.regularise import RegularisationConfig
 from plaudit.training.reports import held_out_report
 from plaudit.training.sources import Rollouts, Rows
 from plaudit.training.trace import traces
+from plaudit.training.trackers.base import Trackers, trackers
 
 SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, ReadConfig, TrainingConfig, OptimizerConfig)
 ONLINE: tuple[type, ...] = (RolloutConfig, RewardConfig)
@@ -60,11 +63,22 @@ def sections(name: str) -> tuple[list[type], dict[str, Any]]:
     return chosen, defaults
 
 
-def train(verb: str, resolved: Resolved, *, resume: bool = False, progress: Progress | None = None) -> JSON:
-    """Train and save; returns what stands in the run's summary.json. UserError for whatever the user can mend."""
+def train(
+    verb: str,
+    resolved: Resolved,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    observe: Watch | None = None,
+) -> JSON:
+    """Train and save; returns what stands in the run's summary.json. UserError for whatever the user can mend.
+
+    A signal that came when the run was as good as finished is told as `stopping`, for those who would go on to another run.
+    `observe(step, metrics)` is told of every logged line; it may raise `Pruned`, which ends the run and comes through.
+    """
     if progress is None:
         with shown() as bar:
-            return train(verb, resolved, resume=resume, progress=bar)
+            return train(verb, resolved, resume=resume, progress=bar, observe=observe)
     started = time.perf_counter()
     options = resolved[TrainingConfig]
     place.check(options.place)
@@ -75,10 +89,13 @@ def train(verb: str, resolved: Resolved, *, resume: bool = False, progress: Prog
         if done is not None:
             progress.tell(f"{path} is finished: there is nothing to go on with")
             return done
+        followers = trackers(options.report_to, lambda text: _warn(folder, progress, text))
         loop = build(verb, resolved, folder, progress)
         if resume:
             loop.resume()
-        status = loop.run()
+        with _followed(loop, followers, resolved, observe) as ended:
+            status = loop.run()
+            ended["status"] = status
         summary = {"verb": verb, "status": status, "steps": loop.step, "refused_steps": loop.refused_total}
         summary["output_dir"] = str(path)
         if status in STOPPED:
@@ -87,7 +104,31 @@ def train(verb: str, resolved: Resolved, *, resume: bool = False, progress: Prog
         summary |= _kept(loop, path, best=options.load_best_model_at_end)
         summary["seconds"] = time.perf_counter() - started
         folder.finish(summary)
-        return summary
+        return {**summary, "stopping": loop.stopping} if loop.stopping else summary
+
+
+@contextmanager
+def _followed(loop: Loop, followers: Trackers, resolved: Resolved, observe: Watch | None) -> Iterator[JSON]:
+    """Hand the loop's figures on to the trackers and to `observe`; the block says in what it yields how the run ended."""
+
+    def watch(step: int, metrics: Mapping[str, float]) -> None:
+        followers.log(step, metrics)
+        if observe is not None:
+            observe(step, metrics)
+
+    ended: JSON = {"status": "failed"}
+    loop.watch = watch
+    followers.start(resolved.flat(), loop.saved)
+    try:
+        yield ended
+    finally:
+        best = {} if loop.best.value is None else {"best_step": loop.best.step, f"best_{loop.best.metric}": loop.best.value}
+        followers.finish({**ended, "steps": loop.step, "refused_steps": loop.refused_total, **best})
+
+
+def _warn(folder: RunFolder, progress: Progress, text: str) -> None:
+    folder.event(text)
+    progress.tell(text)
 
 
 def _kept(loop: Loop, path: Path, *, best: bool) -> JSON:

@@ -4,7 +4,7 @@
 """
 
 from plaudit.evaluation.report.glossary import curve
-from plaudit.evaluation.report.page import render, write_report
+from plaudit.evaluation.report.page import configuration, document, heading, render, write_page, write_report
 from plaudit.evaluation.report.parts import (
     Annotator,
     Answer,
@@ -33,8 +33,12 @@ __all__ = [
     "RewardModel",
     "TokenTrace",
     "Verdict",
+    "configuration",
     "curve",
+    "document",
+    "heading",
     "render",
     "verdict",
+    "write_page",
     "write_report",
 ]

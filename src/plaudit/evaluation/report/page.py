@@ -28,8 +28,13 @@ def write_report(path: str | Path, report: Report) -> Path:
 
     UserError where the place cannot be written.
     """
+    return write_page(path, render(report))
+
+
+def write_page(path: str | Path, text: str) -> Path:
+    """Write a page as one file, as `write_report` does."""
     path = Path(path)
-    page = render(report).encode()
+    page = text.encode()
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +68,7 @@ def render(report: Report) -> str:
         ("tokens", "One answer, token by token", "".join(trace(t, i) for i, t in enumerate(report.traces))),
         ("data", "Data", _data(report.data) if report.data else ""),
         ("time", "Time", timings(report.seconds) if report.seconds else ""),
-        ("configuration", "Configuration", _configuration(report.configuration)),
+        ("configuration", "Configuration", configuration(report.configuration)),
         ("reproduce", "How to reproduce", _reproduce(report)),
         (
             "definitions",
@@ -71,22 +76,33 @@ def render(report: Report) -> str:
             _definitions(DEFINITIONS if report.definitions is None else report.definitions),
         ),
     ]
-    shown = [(key, title, body) for key, title, body in sections if body]
-    contents = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in shown)
+    return document(
+        report.title, _header(report), _headline(report), [(k, t, _lead(k, report) + b) for k, t, b in sections if b]
+    )
+
+
+def document(title: str, header: str, headline: str, sections: Sequence[tuple[str, str, str]]) -> str:
+    """A whole page from parts that are HTML already: sections are (anchor, heading, body), in order; `title` is text."""
+    contents = "".join(f'<a href="#{key}">{safe(heading)}</a>' for key, heading, _ in sections)
     parts = "".join(
-        f'<section class="part" id="{key}" aria-labelledby="h-{key}"><h2 id="h-{key}">{title}</h2>'
-        f"{_lead(key, report)}{body}</section>"
-        for key, title, body in shown
+        f'<section class="part" id="{key}" aria-labelledby="h-{key}"><h2 id="h-{key}">{safe(heading)}</h2>{body}</section>'
+        for key, heading, body in sections
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy()}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" content="no-referrer">'
-        f"<title>{safe(report.title)}</title><style>{CSS}</style></head><body>"
-        f'<a class="skip" href="#main">Skip to the figures</a><header class="top">{_header(report)}'
-        f'<nav aria-label="Contents">{contents}</nav></header><main id="main">{_headline(report)}{parts}'
+        f"<title>{safe(title)}</title><style>{CSS}</style></head><body>"
+        f'<a class="skip" href="#main">Skip to the figures</a><header class="top">{header}'
+        f'<nav aria-label="Contents">{contents}</nav></header><main id="main">{headline}{parts}'
         f"<footer>Written by Plaudit. This file needs no network.</footer></main><script>{SCRIPT}</script></body></html>\n"
     )
+
+
+def heading(title: str, facts: Sequence[tuple[str, str]]) -> str:
+    """The head of a page: its title and a row of facts (text), those without a value left out."""
+    about = "".join(f"<div><dt>{name}</dt><dd>{safe(value)}</dd></div>" for name, value in facts if value)
+    return f'<p class="brand">Plaudit report</p><h1>{safe(title)}</h1><dl class="about">{about}</dl>'
 
 
 def _header(report: Report) -> str:
@@ -97,8 +113,7 @@ def _header(report: Report) -> str:
         ("Date", report.created_at),
         ("Machine", report.machine),
     ]
-    about = "".join(f"<div><dt>{name}</dt><dd>{safe(value)}</dd></div>" for name, value in facts if value)
-    return f'<p class="brand">Plaudit report</p><h1>{safe(report.title)}</h1><dl class="about">{about}</dl>'
+    return heading(report.title, facts)
 
 
 def _headline(report: Report) -> str:
@@ -164,7 +179,7 @@ def _annotators(data: Data) -> str:
     )
 
 
-def _configuration(sections: Mapping[str, Mapping[str, Any]]) -> str:
+def configuration(sections: Mapping[str, Mapping[str, Any]]) -> str:
     tables = "".join(
         f"<table><caption>{safe(name)}</caption><tbody>"
         + "".join(

@@ -194,7 +194,9 @@ def _loaded(source: Any, learner: Any) -> str:
 
 def _listing(folder: Path) -> list[str]:
     found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return [str(path) for path in found if len(path.parts) == 1 or path.parts[0] != "model"] + ["model/..."]
+    models = ("adapter", "model")
+    shown = [str(path) for path in found if len(path.parts) == 1 or path.parts[0] not in models]
+    return shown + [f"{name}/..." for name in models if (folder / name).is_dir()]
 
 
 def _shown(tokenizer: Any, token: int) -> str:

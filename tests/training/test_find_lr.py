@@ -52,14 +52,14 @@ def test_the_plot_is_svg_with_the_suggestion():
 def test_a_sweep_on_a_tiny_model(nursery, tmp_path):
     write_data(tmp_path)
     (tmp_path / "one").mkdir()
-    words = [*SHARED, *own("sft"), "use_peft=true"]
+    words = [*SHARED, *own("sft")]
     words.remove("learning_rate=1e-3")
-    done = nursery.run("find-lr", "sft", *words, "--steps=40", "--start=1e-5", "--end=100", "--json", cwd=tmp_path / "one")
+    done = nursery.run("find-lr", "sft", *words, "--steps=60", "--start=1e-5", "--end=1000", "--json", cwd=tmp_path / "one")
     assert done.code == 0, done.err
     run = tmp_path / "one" / "run"
     told, kept = json.loads(done.out), json.loads((run / "lr_finder.json").read_text())
     assert 1e-5 <= told["suggestion"] <= 1.0 and told["suggestion"] == kept["suggestion"]
-    assert kept["diverged"] and len(kept["loss"]) == told["steps"] < 40
+    assert kept["diverged"] and len(kept["loss"]) == told["steps"] < 60
     assert (run / "lr_finder.svg").read_text().startswith("<svg")
     assert not list(run.glob("checkpoint-*")) and not (run / "metrics.jsonl").exists()
     done = nursery.run("train", "sft", *words, cwd=tmp_path / "one")  # the folder is free for the run itself

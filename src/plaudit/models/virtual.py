@@ -33,10 +33,10 @@ class VirtualTokens(nn.Module):
         self.kind, self.count = options.peft_type, options.num_virtual_tokens
         made = decoder_of(model).config
         self.shape = (self.count, int(made.num_hidden_layers), 2, *key_value_shape(made))
-        table = model.get_input_embeddings().weight
-        ids = torch.randint(len(table), (self.count,), generator=torch.Generator().manual_seed(seed))
+        table = model.get_input_embeddings()
+        ids = torch.randint(len(table.weight), (self.count,), generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():
-            start = table[ids.to(table.device)] if self.kind == "prompt_tuning" else _keys_values(model, ids.tolist())
+            start = table(ids.to(table.weight.device)) if self.kind == "prompt_tuning" else _keys_values(model, ids.tolist())
         self.weight = nn.Parameter(start.detach().clone())
 
     @property

@@ -3,7 +3,7 @@
 config.yaml    every option as it was resolved        metrics.jsonl  one line a logged step (timings begin with `time/`)
 samples.jsonl  answers with their rewards             events.log     what happened: checkpoints, refused steps, stops
 inputs.json    digests of data and models it reads    summary.json   the result, written last
-checkpoint-N/  see training.checkpoint                model/         the trained model
+checkpoint-N/  see training.checkpoint                model/         the trained model (adapter/: the adapter by itself)
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from plaudit.registry import names
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-VERBS = ("demo", "train", "find-lr", "generate", "evaluate", "chat", "merge", "runs", "config", "doctor", "data")
+VERBS = ("demo", "train", "find-lr", "generate", "evaluate", "classify", "chat", "merge", "runs", "config", "doctor", "data")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

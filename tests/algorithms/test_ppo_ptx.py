@@ -62,13 +62,14 @@ def test_the_rows_change_nothing_else():
 
 def test_the_gradient_is_that_of_ppo_plus_that_of_fine_tuning():
     tiny, once = {"learning_rate": 1e-300}, {"num_ppo_epochs": 1, "entropy_coef": 0.0}
-    ppo, ptx = (learner("ppo", options={**once, **extra}, optimizer=tiny) for extra in ({}, ON))
+    half = {**ON, "ptx_coef": 0.5}  # Llama's norms run in float32: another factor than a power of two would be rounded there
+    ppo, ptx = (learner("ppo", options={**once, **extra}, optimizer=tiny) for extra in ({}, half))
     sft = learner("sft", options={"entropy_coef": 0.0}, optimizer=tiny)
     for made, batch in ((ppo, rollouts(7)), (ptx, both()), (sft, demonstrations(5, seed=50))):
         made.algorithm.temperature = 1.0
         made.step(batch)
     policy = sum(p.numel() for p in ppo.networks["policy"].parameters().values())
-    wanted = gradients(ppo)[:policy] + 0.7 * gradients(sft)
+    wanted = gradients(ppo)[:policy] + 0.5 * gradients(sft)
     assert torch.allclose(gradients(ptx)[:policy], wanted, rtol=1e-9, atol=1e-12)
     assert torch.allclose(gradients(ptx)[policy:], gradients(ppo)[policy:], rtol=1e-9, atol=1e-12)
 

@@ -126,7 +126,7 @@ TABLE: Mapping[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
     "ratings where pairs are needed": (
         data({**ONE, "rating": 4}),
         PAIRS,
-        ("chosen and rejected", "there are: prompt, completion, rating", "(rated answers, which serves sft"),
+        ("chosen and rejected", "there are: prompt, completion, rating", "(rated answers, which serves classify, rating, sft"),
     ),
     "a turn of an unknown role in ShareGPT": (
         data({"conversations": [{"from": "human", "value": "a"}, {"from": "robot", "value": "b"}]}),
@@ -278,7 +278,7 @@ TABLE: Mapping[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
     "an algorithm that eats something else": (
         algorithm("class Mine(SFT):", "    eats = 'pairs'"),
         MINE,
-        ("it eats 'pairs'; an algorithm eats demonstrations, rankings, labels, steps or prompts",),
+        ("it eats 'pairs'; an algorithm eats demonstrations, rankings, labels, aspects, steps or prompts",),
     ),
     "an algorithm that trains nothing": (algorithm("class Mine(SFT):", "    networks = {}"), MINE, ("its networks are empty",)),
     "an algorithm with an option that every run has": (

@@ -29,6 +29,7 @@ VERBS = (
     "find-lr",
     "generate",
     "evaluate",
+    "classify",
     "chat",
     "merge",
     "runs",

@@ -121,7 +121,7 @@ def test_a_step_that_is_not_finite_is_refused_and_leaves_all_as_it_was(kind):
     bad = BATCHES[kind](4)
     name = {"sft": "weight", "reward": "margin", "ppo": "reward"}[kind]
     side = bad[name].clone()
-    side[1] = math.nan
+    side[:2] = math.nan  # a pair has one margin, on both of its rows
     told = made.step(bad.with_(sides={name: side}))
     assert told["refused"] == 1.0
     assert torch.equal(weights(made), before) and made.algorithm.state() == moving

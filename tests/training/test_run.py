@@ -213,4 +213,4 @@ def test_a_run_shows_in_its_folder_what_happened(runs):
     run = runs.whole("ppo", False)
     names = {path.name for path in Path(run).iterdir()}
     assert names >= {"config.yaml", "inputs.json", "metrics.jsonl", "samples.jsonl", "trace.json", "summary.json", "model"}
-    assert set(json.loads((run / "inputs.json").read_text())) == {"model_name_or_path", "train_file"}
+    assert set(json.loads((run / "inputs.json").read_text())) == {"model_name_or_path", "train_file", "ptx_file"}

@@ -34,7 +34,7 @@ def table():
 
 def page(lines):
     """docs/parity.md."""
-    rows = ["| algorithm | case | quantity | numbers | largest difference | allowed | |", "|---|---|---|---|---|---|---|"]
+    rows = ["| algorithm | case | quantity | numbers | largest difference | allowed | note |", "|---|---|---|---|---|---|---|"]
     for line in lines:
         allowed = f"{line.tolerance:.0e}".replace("e-0", "e-") if line.tolerance else "none"
         cells = (line.algorithm, line.case, line.quantity, str(line.numbers), f"{line.largest:.1e}", allowed, line.note)

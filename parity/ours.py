@@ -55,17 +55,21 @@ class Case:
     def __init__(self, algorithm, case=""):
         self.algorithm, self.case, self.lines = algorithm, case, []
 
-    def add(self, quantity, ours, theirs, tolerance=VALUES, note=""):
-        """Ours and theirs are numbers, nested lists or tensors of one size. No tolerance: TRL errs, and the note says how."""
+    def add(self, quantity, ours, theirs, tolerance=VALUES, note="", scale=None):
+        """Ours and theirs are numbers, nested lists or tensors of one size. No tolerance: TRL errs, and the note says how.
+
+        scale: what the difference is divided by, where it is not the largest of their numbers.
+        """
         ours, theirs = flat(ours), flat(theirs)
         assert ours.shape == theirs.shape and len(theirs), (self.algorithm, self.case, quantity, ours.shape, theirs.shape)
-        largest = float((ours - theirs).abs().max() / (theirs.abs().max() or 1.0))
+        largest = float((ours - theirs).abs().max() / (scale or theirs.abs().max() or 1.0))
         self.lines.append(Difference(self.algorithm, self.case, quantity, len(theirs), largest, tolerance, note))
 
     def trajectory(self, losses, changes, found):
         """Losses of five steps, and the change of each weight: its norm and two products, over its norm."""
-        if max(map(abs, found["losses"])) > 1e-6:  # RLOO's are 0 by construction where every ratio is 1
-            self.add("loss of the first step", [losses[0], *found["losses"][1:]], found["losses"])
+        scale = max(map(abs, found["losses"]))
+        if scale > 1e-6:  # RLOO's are 0 by construction where every ratio is 1
+            self.add("loss of the first step", losses[0], found["losses"][0], scale=scale)
             self.add("losses of five steps", losses, found["losses"], TRAJECTORY)
         self.moved(changes, found["changes"])
 

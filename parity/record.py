@@ -13,7 +13,7 @@ import transformers
 import world
 
 RECORDED = pathlib.Path(__file__).parent / "recorded"
-OPTIMIZER = {"learning_rate": 2e-3, "adam_epsilon": 1e-6, "weight_decay": 0.0, "max_grad_norm": 1.0}
+OPTIMIZER = {"learning_rate": 2e-3, "adam_epsilon": 1e-5, "weight_decay": 0.0, "max_grad_norm": 1.0}
 PACKAGES = ("trl", "transformers", "torch", "accelerate", "datasets", "tokenizers", "numpy")
 
 

@@ -11,7 +11,7 @@ LOSSES = (
     *("sigmoid", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
     *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
 )
-TRAJECTORIES = ("sigmoid", "ipo", "hinge", "robust", "apo_zero")
+TRAJECTORIES = ("sigmoid", "sigmoid_norm", "ipo", "hinge", "robust", "apo_zero", "apo_down")
 
 
 class Watched(DPOTrainer):

@@ -2,7 +2,6 @@
 
     .venv-trl112/bin/python parity/trl_ppo_errors.py score      the score is paid one token after the answer's last one
     .venv-trl112/bin/python parity/trl_ppo_errors.py whitening  advantages are whitened with the variance of a sample
-    .venv-trl112/bin/python parity/trl_ppo_errors.py pad        where pad is EOS, the end token is neither scored nor trained
 
 Each prints what TRL computes, what the papers say in float64, and exits with 1 if TRL no longer errs.
 """
@@ -78,25 +77,7 @@ def whitening():
     return abs(float((theirs**2).mean()) - 0.75) < 1e-6
 
 
-def pad():
-    """With pad = EOS the answer's length is counted up to the first pad: its end token is left out of everything."""
-    made = world.tokenizer
-
-    def same():
-        tokenizer = made()
-        tokenizer.pad_token = tokenizer.eos_token
-        return tokenizer
-
-    apart = first_row(len(ANSWER) + 2)
-    world.tokenizer, world.PAD = same, world.END
-    together = first_row(len(ANSWER) + 2)
-    show("log-probabilities, TRL, pad is a token of its own", apart["logprobs"])
-    show("log-probabilities, TRL, pad is EOS (1 marks what is left out)", together["logprobs"])
-    end = len(ANSWER) - 1
-    return apart["logprobs"][end] < 0 and together["logprobs"][end] == 1.0
-
-
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in ("score", "whitening", "pad"):
+    if len(sys.argv) != 2 or sys.argv[1] not in ("score", "whitening"):
         sys.exit(__doc__)
-    sys.exit(0 if {"score": score, "whitening": whitening, "pad": pad}[sys.argv[1]]() else 1)
+    sys.exit(0 if {"score": score, "whitening": whitening}[sys.argv[1]]() else 1)

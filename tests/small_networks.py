@@ -5,18 +5,21 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from plaudit.config import options as options_of
 from plaudit.core.batch import from_rows
-from plaudit.data.collate import collate_labels
+from plaudit.data.aspects import EncodedAspects, collate_aspects
+from plaudit.data.collate import collate_labels, collate_steps
 from plaudit.data.encode import Encoded
 from plaudit.data.template import Row
 from plaudit.models.base import AdapterConfig, Base
-from plaudit.models.heads import scalar_head
+from plaudit.models.heads import class_head, scalar_head
 from plaudit.models.network import Network
 from plaudit.models.tiny import tiny_tokenizer
 from plaudit.registry import find, names
+from plaudit.schema import Label, Prompt, Rated
 from plaudit.training.learner import Learner
 from plaudit.training.options import OptimizerConfig
 
 VOCABULARY = 29
+CLASSES = 3
 F64 = torch.float64
 KINDS = names("algorithms")
 """Every algorithm that is registered: what holds for all is tested for a new one without its being listed."""
@@ -28,6 +31,7 @@ ON = {
     "reinforce_pp": {"entropy_coef": 0.01, "use_group_baseline": True},
     "dpo": {"rpo_alpha": 0.1, "label_smoothing": 0.1},
     "simpo": {"cpo_alpha": 0.1},
+    "classify": {"label_smoothing": 0.1, "class_weights": "balanced"},
 }
 """Options that switch on the terms of a loss that are off by default."""
 
@@ -48,8 +52,9 @@ def passes(name, count):
 
 
 def roles(name):
-    """Roles of an algorithm, and whether they have a scalar head."""
-    return {role: bool(wants & {"value", "score"}) for role, wants in kind_of(name).networks.items()}
+    """Roles of an algorithm, and the width of the head that each has; 0 is none."""
+    widths = {"value": 1, "score": 1, "steps": 1, "classes": CLASSES}
+    return {role: max((widths.get(want, 0) for want in wants), default=0) for role, wants in kind_of(name).networks.items()}
 
 
 def llama(seed=0, dtype=F64, **options):
@@ -102,9 +107,9 @@ def base(seed=0, dtype=F64, model=None, **options):
     return Base(llama(seed, dtype) if model is None else model, tiny_tokenizer(), "digest-of-the-base", "base", lora)
 
 
-def head(seed, dtype=F64, width=16):
-    """A scalar head that is not 0."""
-    layer = scalar_head(width).to(dtype)
+def head(seed, dtype=F64, width=16, classes=1):
+    """A head that is not 0: a scalar one, or one for classes."""
+    layer = (scalar_head(width) if classes == 1 else class_head(width, classes)).to(dtype)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in layer.parameters():
@@ -112,8 +117,11 @@ def head(seed, dtype=F64, width=16):
     return layer
 
 
-def adapter(on, role, *, scalar=False, seed=None, **settings):
-    """A network whose adapter does something: what is 0 at first (B, W_up) is drawn too, and what is 1 is moved."""
+def adapter(on, role, *, scalar=0, seed=None, **settings):
+    """A network whose adapter does something: what is 0 at first (B, W_up) is drawn too, and what is 1 is moved.
+
+    `scalar` is the width of its head; 0 is none.
+    """
     seed = sum(map(ord, role)) if seed is None else seed
     on.add_adapter(role, seed=seed)
     generator = torch.Generator().manual_seed(seed)
@@ -124,12 +132,13 @@ def adapter(on, role, *, scalar=False, seed=None, **settings):
                 p.copy_(drawn)
             elif "lora_A" not in name:
                 p.add_(drawn)
-    return Network(role, on, adapter=role, head=head(seed, on.model.dtype) if scalar else None, **settings)
+    return Network(role, on, adapter=role, head=head(seed, on.model.dtype, classes=int(scalar)) if scalar else None, **settings)
 
 
-def whole(role, *, scalar=False, dtype=F64, seed=0, **settings):
+def whole(role, *, scalar=0, dtype=F64, seed=0, **settings):
     """A network that owns all its weights."""
-    return Network(role, base(seed, dtype), whole=True, head=head(seed, dtype) if scalar else None, **settings)
+    own = head(seed, dtype, classes=int(scalar)) if scalar else None
+    return Network(role, base(seed, dtype), whole=True, head=own, **settings)
 
 
 def rows(count, seed=0, prompt=3, shortest=1, longest=9):
@@ -172,6 +181,20 @@ def pairs(count=4, seed=0, dtype=F64, weights=True):
     return from_rows(ids, mask, group=group, place=place, key=[2000 + r for r in range(2 * count)], sides=sides, dtype=dtype)
 
 
+def rankings(sizes=(2, 3, 2, 4), seed=0, dtype=F64, margins=True):
+    """A reward-model batch of rankings of these sizes, weighted; pairs may have margins and soft labels."""
+    where = [(group, place) for group, size in enumerate(sizes) for place in range(size)]
+    ids, mask = rows(len(where), seed)
+    pair = [float(margins and sizes[group] == 2) for group, _ in where]
+    sides = {
+        "margin": [0.2 * p for p in pair],
+        "probability": [1.0 - 0.2 * p for p in pair],
+        "weight": [0.5 + group for group, _ in where],
+    }
+    group, place = zip(*where, strict=True)
+    return from_rows(ids, mask, group=group, place=place, key=[2000 + r for r in range(len(ids))], sides=sides, dtype=dtype)
+
+
 def rollouts(count=7, seed=0, dtype=F64):
     """Answers with rewards, before annotation: two siblings a prompt, three for the last where the count is odd."""
     ids, mask = rows(count, seed)
@@ -194,15 +217,63 @@ def labels(count=5, seed=0, dtype=F64):
     return collate_labels(encoded, mismatched=True, dtype=dtype)
 
 
-MEALS = {"demonstrations": demonstrations, "rankings": pairs, "labels": labels, "prompts": rollouts}
-BATCHES = {name: MEALS[kind_of(name).eats] for name in KINDS}
+def classes(count=7, seed=0, dtype=F64):
+    """Labelled rows of three classes, weighted."""
+    ids, mask = rows(count, seed)
+    encoded = [
+        Encoded((Row(i, m, m.index(1)),), r, weight=0.5 + r % 2, label=float((r * r) % CLASSES))
+        for r, (i, m) in enumerate(zip(ids, mask, strict=True))
+    ]
+    return collate_labels(encoded, dtype=dtype)
+
+
+def aspects(count=7, seed=0, dtype=F64):
+    """Answers rated by three aspects, none of them by all rows; weighted."""
+    ids, mask = rows(count, seed)
+    encoded = [
+        EncodedAspects((Row(i, m, m.index(1)),), r, weight=0.5 + r % 2, scores=RATED[r % len(RATED)])
+        for r, (i, m) in enumerate(zip(ids, mask, strict=True))
+    ]
+    return collate_aspects(encoded, dtype=dtype)
+
+
+def steps(count=7, seed=0, dtype=F64):
+    """Answers whose steps are judged, some on their last token, some before it; weighted."""
+    ids, mask = rows(count, seed, shortest=2)
+    encoded = []
+    for r, (i, m) in enumerate(zip(ids, mask, strict=True)):
+        marks = tuple((t, float((t + r) % 3 == 0) or 0.25 * (r % 2)) for t in range(m.index(1), len(i), 2))
+        encoded.append(Encoded((Row(i, m, m.index(1)),), r, weight=0.5 + r % 2, marks=marks))
+    return collate_steps(encoded, dtype=dtype)
+
+
+RATED = ({"helpful": 1.0, "safe": 3.0}, {"helpful": 4.0, "brief": 2.0}, {"brief": 0.5, "safe": 1.0}, {"helpful": 2.5})
+MEALS = {
+    "aspects": aspects,
+    "steps": steps,
+    "demonstrations": demonstrations,
+    "rankings": pairs,
+    "labels": labels,
+    "prompts": rollouts,
+}
+OWN_MEALS = {"classify": classes, "rating": classes}
+"""Algorithms whose labels are not thumbs."""
+BATCHES = {name: OWN_MEALS.get(name, MEALS[kind_of(name).eats]) for name in KINDS}
+LABELS = [float((r * r) % CLASSES) for r in range(7)] + [2.0]
+STUDIES = {"classify": LABELS, "rating": LABELS}
+"""The labels of the training rows, for algorithms that look at them first."""
 
 
 def algorithm(kind, **options):
     """The algorithm with every term of its loss switched on, unless options say otherwise."""
     made = kind_of(kind)
     chosen = made.Config(**{**ON.get(kind, {}), **passes(kind, 2), **options})
-    return made(chosen, temperature=0.9 if made.eats == "prompts" else 1.0)
+    found = made(chosen, temperature=0.9 if made.eats == "prompts" else 1.0)
+    if made.eats == "aspects":
+        found.study([Rated(Prompt(text="q"), "a", scores=scores) for scores in RATED], [])
+    if kind in STUDIES:
+        found.study([Label(Prompt(text="q"), "a", value) for value in STUDIES[kind]], [])
+    return found
 
 
 def learner(kind, *, options=None, optimizer=None, full=False, dtype=F64, lora=None, micro_batch=8, total_steps=10, **settings):

@@ -26,13 +26,18 @@ ONLINE = [
     *("train_file=../prompts.jsonl", "reward_funcs=[../rewards.py:shortish]", "max_completion_length=6"),
     *("max_prompt_length=64", "num_generations=2"),
 ]
+OWN_MEALS = {"classify": ["train_file=../classes.jsonl"]}
+"""Algorithms whose labels are not thumbs."""
 MEALS = {
+    "steps": ["train_file=../steps.jsonl"],
+    "aspects": ["train_file=../aspects.jsonl"],
     "demonstrations": ["train_file=../demonstrations.jsonl"],
     "rankings": ["train_file=../pairs.jsonl"],
     "labels": ["train_file=../labels.jsonl"],
     "prompts": ONLINE,
 }
 WISHES = {"num_ppo_epochs": 2, "num_iterations": 2, "num_mini_batches": 2, "kl_target": 0.01, "kl_horizon": 20}
+WISHES |= {"ptx_coef": 0.1, "ptx_file": "../demonstrations.jsonl"}
 """Set where an algorithm has them, so that whatever moves from step to step moves here."""
 
 
@@ -40,7 +45,7 @@ def own(verb: str) -> list[str]:
     """What this algorithm needs beside the shared words."""
     kind = find("algorithms", verb)
     known = options([kind.Config])
-    return [*MEALS[kind.eats], *(f"{name}={value}" for name, value in WISHES.items() if name in known)]
+    return [*OWN_MEALS.get(verb, MEALS[kind.eats]), *(f"{name}={value}" for name, value in WISHES.items() if name in known)]
 
 
 REWARDS = """
@@ -62,6 +67,11 @@ def write_data(folder: Path) -> Path:
     lines("pairs.jsonl", [{"prompt": q, "chosen": f" Your {q[9:]}", "rejected": " No é."} for q in QUESTIONS])
     thumbs = [{"prompt": q, "completion": f" Your {q[9:]}", "label": i % 3 > 0} for i, q in enumerate(QUESTIONS)]
     lines("labels.jsonl", thumbs)
+    rated = [{"short": len(q) % 4, "odd": i % 2} if i % 3 else {"short": len(q) % 4} for i, q in enumerate(QUESTIONS)]
+    lines("aspects.jsonl", [{"prompt": q, "completion": q[9:], "scores": s} for q, s in zip(QUESTIONS, rated, strict=True)])
+    worked = [{"prompt": q, "completions": [q[9:], "Sent."], "labels": [True, i % 2 == 0]} for i, q in enumerate(QUESTIONS)]
+    lines("steps.jsonl", worked)
+    lines("classes.jsonl", [{"text": q, "label": q.split()[2]} for q in QUESTIONS])
     lines("prompts.jsonl", [{"prompt": q} for q in QUESTIONS])
     (folder / "rewards.py").write_text(REWARDS)
     return folder

@@ -119,6 +119,8 @@ class Scored:
     completion: Completion
     reward: float | None
     parts: dict[str, float | None] = field(default_factory=dict)
+    dense: tuple[float, ...] = ()
+    """What of the reward belongs to each of the completion's tokens; the rest is the whole answer's. Empty: all of it is."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,13 @@ class Label:
     answer: tuple[Message, ...] | str
     value: float
     weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Rated(Demonstration):
+    """One answer with a number for each of some aspects: `Rated(prompt, "It left.", scores={"helpful": 4, "safe": 5})`."""
+
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from plaudit.algorithms import pairs
 from plaudit.algorithms.best_of_n import BestOfN, BestOfNConfig
 from plaudit.algorithms.dpo import DPO, DPOConfig
 from plaudit.algorithms.kto import KTO, KTOConfig
@@ -177,3 +178,11 @@ def test_best_of_n_keeps_the_best_and_can_ask_for_more():
     assert said == {"best/reward": 2.5, "best/used": 0.5}
     two = BestOfN(BestOfNConfig(num_best=2)).arrange(siblings([1.0, 3.0, 0.5, 2.0, 2.0]))
     assert two.ids[:, 1].tolist() == [0, 1, 3, 4]
+
+
+def test_a_ranking_of_three_is_refused_with_advice():
+    from plaudit.schema import UserError
+    from small_networks import rankings
+
+    with pytest.raises(UserError, match="learns from pairs, but a row ranks more than two answers"):
+        pairs.opponent(rankings((3,)))

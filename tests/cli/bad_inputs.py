@@ -278,7 +278,7 @@ TABLE: Mapping[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
     "an algorithm that eats something else": (
         algorithm("class Mine(SFT):", "    eats = 'pairs'"),
         MINE,
-        ("it eats 'pairs'; an algorithm eats demonstrations, rankings, labels or prompts",),
+        ("it eats 'pairs'; an algorithm eats demonstrations, rankings, labels, steps or prompts",),
     ),
     "an algorithm that trains nothing": (algorithm("class Mine(SFT):", "    networks = {}"), MINE, ("its networks are empty",)),
     "an algorithm with an option that every run has": (
@@ -315,6 +315,14 @@ TABLE: Mapping[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
         FUNCTION,
         ("held-out", "no answer has a reward"),
     ),
+    "token rewards of the wrong length": (
+        rewards("return [[0.0] * 99] * len(completions)"),
+        FUNCTION,
+        ("reward function reward returned 99 numbers for answer 1, which has", "one for each token"),
+    ),
+    "an ensemble of one": (nothing, ("ppo", "reward_ensemble=worst"), ("reward_ensemble worst needs a list of two or more",)),
+    "a coefficient for no pre-training rows": (nothing, ("ppo", "ptx_file=null"), ("ptx_coef needs ptx_file",)),
+    "an empty half": (data(*[PAIR] * 9), (*PAIRS, "data_half=b", "eval_fraction=0"), ("data_half b", "give more")),
     "more mini-batches than answers": (
         nothing,
         ("ppo", "num_mini_batches=9"),

@@ -17,7 +17,10 @@ from plaudit.config import load
 from plaudit.registry import names
 from plaudit.schema import Sampling, UserError
 
-VERBS = ("demo", "train", "find-lr", "generate", "evaluate", "chat", "merge", "runs", "config", "doctor", "data")
+VERBS = (
+    *("demo", "train", "find-lr", "generate", "evaluate", "classify", "chat", "merge"),
+    *("runs", "config", "doctor", "data"),
+)
 
 
 def run(capsys, *words):

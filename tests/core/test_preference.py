@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from plaudit.core.preference import bradley_terry, log1mexp, log_odds_ratio, opponent, plackett_luce
+from plaudit.core.preference import bradley_terry, log1mexp, log_odds_ratio, opponent, ordered_pairs, plackett_luce
 
 F64 = torch.float64
 
@@ -100,3 +100,10 @@ def test_log1mexp_is_exact_at_both_ends_and_its_gradient_is_finite():
 def test_the_log_odds_ratio_by_hand():
     """Probabilities .8 and .5: odds 4 and 1."""
     assert float(log_odds_ratio(t(math.log(0.8)), t(math.log(0.5)))) == pytest.approx(math.log(4))
+
+
+def test_the_ordered_pairs_of_rankings_of_three_and_two():
+    better, worse = ordered_pairs(i(4, 4, 9, 4, 9), i(1, 0, 1, 2, 0))
+    assert sorted(zip(better.tolist(), worse.tolist(), strict=True)) == [(0, 3), (1, 0), (1, 3), (4, 2)]
+    with pytest.raises(ValueError, match="two rows or more"):
+        ordered_pairs(i(0, 0, 1), i(0, 1, 0))

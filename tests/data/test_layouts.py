@@ -216,7 +216,7 @@ def test_a_forced_layout_is_taken_and_its_columns_are_asked_for(file):
         ({"prompt": "p", "answers": ["a", "a"]}, "rankings", "no rankings are left of 1 rows .*equal to a better one"),
         ({"prompt": "p", "completions": ["a", "b"], "scores": [1, 1]}, "rankings", "no rankings are left .*as good as another"),
         ({"prompt": "p", "completion": "c", "label": False}, "demonstrations", "no demonstrations are left .*labelled false"),
-        ({"text": "x", "label": 1}, "rankings", r"there are: text, label \(classification, which serves sft"),
+        ({"text": "x", "label": 1}, "rankings", r"there are: text, label \(classification, which serves .*sft"),
         ({"prompt": "p", "completions": ["a"], "labels": [1]}, "demonstrations", r"\(stepwise supervision, "),
     ],
 )  # fmt: skip

@@ -36,6 +36,9 @@ def test_an_epoch_draws_by_weight_and_goes_on_where_it_stopped():
     assert len(set(first) & set(large)) == 10  # no row of the large one twice before all came up
     assert set(large) <= set(first + second) and sum(drawn[i] for i in large) == 20
     assert sorted(first, key=lambda i: i in large) != first  # the sources are mixed
+    alone = Mixture([range(50)], [1.0], seed=3)
+    passes = [alone._drawn(0, 50 * turn, 50).tolist() for turn in range(2)]
+    assert passes[0] != passes[1] and sorted(passes[0]) == sorted(passes[1]) == list(range(50))  # reshuffled
 
 
 def test_a_feed_of_a_mixture_is_a_function_of_seed_and_step():

@@ -1,8 +1,9 @@
 import random
 
+import numpy as np
 import pytest
 
-from plaudit.data.split import normal, prompt_key, split_by_prompt
+from plaudit.data.split import homes, normal, prompt_key, split_by_prompt
 from plaudit.schema import Demonstration, Message, Prompt, Ranking, UserError
 
 DEMOS = [Demonstration(Prompt(text=f"Question {i % 300}"), f"Answer {i}") for i in range(900)]
@@ -67,3 +68,8 @@ def test_bad_asks():
     for fractions in ((0.8, 0.1), (0.8, 0.3, -0.1), (0.5, 0.1, 0.1), (float("nan"), 0.5, 0.5)):
         with pytest.raises(UserError, match="three numbers of 0 or more"):
             split_by_prompt(DEMOS, fractions=fractions)
+
+
+def test_an_empty_split_gets_the_nearest_prompt_by_hand():
+    points = np.array([0.45, 0.1, 0.4, 0.45])
+    assert homes(points, (0.5, 0.25, 0.25)).tolist() == [1, 0, 2, 1]  # .45 to validation, then .4 to test

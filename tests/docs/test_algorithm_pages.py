@@ -59,7 +59,8 @@ def shared_metrics():
 
 def plain(name):
     """A metric as the pages write it."""
-    return re.sub(r"^rewards/(?!unscored)[^/]+/", "rewards/<name>/", name.removeprefix("eval_"))
+    name = re.sub(r"^(rmse|pearson)/.+", r"\1/<aspect>", name.removeprefix("eval_"))
+    return re.sub(r"^rewards/(?!unscored)[^/]+/", "rewards/<name>/", name)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +102,9 @@ def test_every_metric_of_the_shared_page_is_logged_by_the_algorithms_that_it_nam
 def test_the_shared_page_names_every_algorithm_in_its_index_and_in_its_kind():
     index = parts("README")["Algorithms"]
     rows = dict(re.findall(r"^\| \[(\w+)\]\(\1\.md\) \| ([\w ]+) \|", index, re.MULTILINE))
-    words = {"demonstrations": "demonstrations", "rankings": "pairs", "labels": "thumbs", "prompts": "prompts"}
-    assert rows == {verb: words[find("algorithms", verb).eats] for verb in VERBS}
+    words = {"rankings": "pairs", "labels": "thumbs"}
+    special = {"rating": "ratings", "classify": "classes"}
+    assert rows == {verb: special.get(verb, words.get(eats := find("algorithms", verb).eats, eats)) for verb in VERBS}
     shared = shared_metrics()
     assert sorted(shared["Runs that sample"][0]) == sorted(ONLINE)
     assert sorted(shared["Runs on a file"][0]) == sorted(set(VERBS) - set(ONLINE))

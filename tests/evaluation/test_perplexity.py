@@ -39,7 +39,7 @@ def test_a_model_that_knows_nothing_has_the_size_of_its_vocabulary_as_perplexity
     found = distance(blank, ITEMS)
     for interval in (found.perplexity, found.shuffled):
         assert interval == pytest.approx((len(blank.tokenizer),) * 3, rel=1e-4)
-    assert found.answers == found.of == 5 and found.far.mean == 1.0
+    assert found.answers == found.of == 5 and found.cut == 0
 
 
 def test_by_hand():

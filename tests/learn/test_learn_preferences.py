@@ -1,4 +1,4 @@
-"""Every algorithm that eats rankings or labels learns, from scratch, to tell the better of two unseen answers.
+"""Every algorithm that eats judged answers learns, from scratch, to tell the better of two unseen answers.
 
 A plain rule without noise decides which that is, so the optimum is 1. The algorithms are those of the registry.
 """
@@ -8,15 +8,16 @@ import pytest
 import torch
 from toy_world import flipped, learner_of, networks_of, tokenizer_of
 
-from plaudit.data.collate import collate_labels, collate_rankings
-from plaudit.data.encode import encode_labels, encode_rankings
+from plaudit.data.aspects import collate_aspects, encode_aspects
+from plaudit.data.collate import collate_labels, collate_rankings, collate_steps
+from plaudit.data.encode import encode_labels, encode_rankings, encode_stepwise
 from plaudit.registry import find, names
-from plaudit.schema import Label, Prompt, Ranking
+from plaudit.schema import Label, Prompt, Ranking, Rated, Steps
 from plaudit.training.feed import Feed
 
 pytestmark = pytest.mark.slow
 LETTERS, LONGEST = "abcdef", 8
-KINDS = [name for name in names("algorithms") if find("algorithms", name).eats in ("rankings", "labels")]
+KINDS = [name for name in names("algorithms") if find("algorithms", name).eats in ("rankings", "labels", "aspects", "steps")]
 
 
 def pairs(count, seed, avoid=frozenset()):
@@ -36,10 +37,23 @@ def single(rankings):
     return [Label(pair.prompt, answer, float(place == 0)) for pair in rankings for place, answer in enumerate(pair.answers)]
 
 
+def judged(algorithm, rankings):
+    """The same answers as the algorithm eats them: rankings, labels, an aspect that is 1 or 0, one step, right or wrong."""
+    if algorithm.eats == "aspects":
+        return [Rated(label.prompt, label.answer, scores={"good": label.value}) for label in single(rankings)]
+    if algorithm.eats == "steps":
+        return [Steps(label.prompt, (label.answer,), (label.value,)) for label in single(rankings)]
+    return single(rankings) if algorithm.eats == "labels" else rankings
+
+
 def batches(algorithm, tokenizer, rankings):
     """What the algorithm eats, encoded, and how it is collated."""
     if algorithm.eats == "rankings":
         return encode_rankings(tokenizer, rankings)[0], collate_rankings
+    if algorithm.eats == "aspects":
+        return encode_aspects(tokenizer, judged(algorithm, rankings))[0], collate_aspects
+    if algorithm.eats == "steps":
+        return encode_stepwise(tokenizer, judged(algorithm, rankings))[0], collate_steps
     return encode_labels(tokenizer, single(rankings))[0], lambda rows: collate_labels(rows, mismatched=algorithm.mismatched)
 
 
@@ -51,8 +65,13 @@ def accuracy(learner, algorithm, tokenizer, rankings):
     """
     batch = collate_rankings(encode_rankings(tokenizer, rankings)[0])
     network, wants = next((learner.networks[role], wants) for role, wants in algorithm.networks.items())
-    outputs = network(batch, wants)
+    before_end = torch.zeros_like(batch.mask).scatter(1, (batch.length - 2)[:, None], 1.0)  # where the only step ends
+    outputs = network(batch.with_(streams={"step": before_end}), wants)
     score = outputs.score
+    if outputs.classes is not None:
+        score = outputs.classes[:, -1] - (outputs.classes[:, 0] if algorithm.eats == "labels" else 0)
+    if outputs.steps is not None:
+        score = outputs.steps.sum(-1)
     if score is None:
         score = (outputs.logp * batch.mask).sum(-1)
         if learner.reference is not None:
@@ -65,8 +84,9 @@ def held_out_accuracy(kind, seed, turned=False, steps=60):
     """Accuracy on 400 pairs of answers that were never trained on."""
     tokenizer, algorithm = tokenizer_of(LETTERS), find("algorithms", kind)
     made = (flipped(algorithm) if turned else algorithm)(algorithm.Config())
-    learner = learner_of(made, networks_of(algorithm, tokenizer, seed), 3e-3, steps, tokenizer=tokenizer, seed=seed)
     seen = pairs(2000, seed)
+    made.study(judged(algorithm, seen), [])
+    learner = learner_of(made, networks_of(made, tokenizer, seed), 3e-3, steps, tokenizer=tokenizer, seed=seed)
     unseen = pairs(400, seed + 1000, frozenset(answer for pair in seen for answer in pair.answers))
     rows, collate = batches(algorithm, tokenizer, seen)
     assert accuracy(learner, algorithm, tokenizer, unseen) < 0.65

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from plaudit.engines.torch_engine import TorchEngine
 from plaudit.models.base import AdapterConfig, Base
-from plaudit.models.heads import scalar_head
+from plaudit.models.heads import class_head, scalar_head
 from plaudit.models.network import Network
 from plaudit.rewards.functions import FunctionReward
 from plaudit.rewards.mix import RewardMix
@@ -51,10 +51,11 @@ def llama_of(tokenizer, seed):
         return LlamaForCausalLM(config).eval()
 
 
-def network(role, tokenizer, seed, head=False):
-    """A network of its own that is trained whole."""
+def network(role, tokenizer, seed, head=0):
+    """A network of its own that is trained whole, with a head of this width (0: none)."""
     base = Base(llama_of(tokenizer, seed), tokenizer, "", "toy", AdapterConfig())
-    return Network(role, base, whole=True, head=scalar_head(base.width) if head else None)
+    made = class_head(base.width, head) if head > 1 else scalar_head(base.width)
+    return Network(role, base, whole=True, head=made if head else None)
 
 
 def learner_of(algorithm, networks, rate, steps, *, tokenizer=None, seed=0, micro_batch=64, **options):
@@ -86,8 +87,9 @@ class Online:
 
 def networks_of(algorithm, tokenizer, seed):
     """A network of its own for each role, the first of them from `seed`, the others from other seeds."""
+    widths = {"value": 1, "score": 1, "steps": 1, "classes": algorithm.width}
     return {
-        role: network(role, tokenizer, seed + 100 * number, head=bool(wants & {"value", "score"}))
+        role: network(role, tokenizer, seed + 100 * number, head=max(widths.get(want, 0) for want in wants))
         for number, (role, wants) in enumerate(algorithm.networks.items())
     }
 

@@ -7,6 +7,7 @@ import re
 import pytest
 
 import compare
+from ours import TRAJECTORY, VALUES
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = list(compare.ALGORITHMS)
@@ -22,7 +23,7 @@ def test_every_number_is_as_near_to_trl_as_it_has_to_be(name):
     assert lines(name)
     far = [line for line in lines(name) if line.tolerance is not None and not line.largest <= line.tolerance]
     assert not far
-    assert {line.tolerance for line in lines(name)} <= {compare.VALUES, compare.TRAJECTORY, None}
+    assert {line.tolerance for line in lines(name)} <= {VALUES, TRAJECTORY, None}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,8 +32,8 @@ def test_where_trl_errs_an_independent_calculation_agrees_with_ours(name):
     held = {(line.case, line.quantity): line for line in lines(name) if line.tolerance is not None}
     for line in lines(name):
         if line.tolerance is None:
-            assert line.note and line.largest > compare.TRAJECTORY, line
-            assert held[line.case, f"{line.quantity}, against float64"].tolerance == compare.VALUES
+            assert line.note and line.largest > TRAJECTORY, line
+            assert held[line.case, f"{line.quantity}, against float64"].tolerance == VALUES
 
 
 @pytest.mark.parametrize("name", NAMES)

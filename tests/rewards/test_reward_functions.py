@@ -111,8 +111,9 @@ def test_numbers_of_every_kind_are_taken(values):
         (torch.tensor([0.0, math.nan]), "returned nan for answer 2"),
         ([0.0, 10**400], "returned inf for answer 2"),
         ([0.0, "good"], r"returned 'good' \(str\) for answer 2"),
-        ([0.0, [1.0]], "for answer 2; it must be a number"),
-        ([0.0, np.array([1.0, 2.0])], "for answer 2; it must be a single number"),
+        ([0.0, [1.0]], "1 numbers for answer 2, which has 3 tokens"),
+        ([0.0, np.array([1.0, 2.0])], "2 numbers for answer 2, which has 3 tokens"),
+        ([0.0, np.ones((2, 2))], "for answer 2; it must be a single number"),
         ([0.0, 1j], "for answer 2; it must be a number"),
     ],
 )

@@ -7,7 +7,7 @@ size, padding, packing and the number of ranks cannot change the gradient.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -18,7 +18,7 @@ from plaudit.core import masked
 from plaudit.core.batch import Batch, Outputs
 
 Tensor = torch.Tensor
-Want = Literal["logp", "entropy", "value", "score"]
+Want = Literal["logp", "entropy", "value", "score", "classes", "steps"]
 Stream = Literal["old", "entropy", "value", "ref"]
 
 
@@ -83,6 +83,9 @@ class Algorithm:
     temperature  logits are divided by it in every log-probability
     critic_head  a network that gives values starts from the reward model; its head too (reward_model), or at 0 (zero)
     learning_rates  role -> its own peak learning rate, where it is not that of the others
+    pretraining_file, pretraining_rows  rows of this file (so many, or as many as prompts) go with each batch of answers, side
+               `ptx` 1: the first role alone is trained on them, and no scoring pass reads them
+    width      numbers that a head gives for each row, where a network is asked for "classes"
     """
 
     Config: ClassVar[Any]
@@ -102,6 +105,9 @@ class Algorithm:
     temperature: float = 1.0
     critic_head: Literal["reward_model", "zero"] = "reward_model"
     learning_rates: Mapping[str, float] = MappingProxyType({})
+    pretraining_file: str | None = None
+    pretraining_rows: int | None = None
+    width: int = 1
 
     def __init__(self, options: Any, temperature: float = 1.0) -> None:
         self.options, self.temperature = options, temperature
@@ -110,6 +116,10 @@ class Algorithm:
     def reference(self) -> bool:
         """Whether a frozen reference is asked."""
         return "ref" in self.reads
+
+    def study(self, items: Sequence[Any], held_out: Sequence[Any], classes: Sequence[str] = ()) -> None:
+        """Look at the rows before any network is made: what follows from them alone (classes and their shares, the mean of
+        ratings). `classes` are the names of labels that are numbers by now. UserError where they cannot be learnt from."""
 
     def arrange(self, batch: Batch) -> Batch:
         """The rows as they are trained on, from data alone (the best of several answers, say); before anything is computed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from plaudit.algorithms.base import Moments, Tensor
 from plaudit.core import preference
 from plaudit.core.batch import Batch
+from plaudit.schema import UserError
 
 
 def answer_logp(logp: Tensor | None, batch: Batch) -> Tensor:
@@ -19,7 +20,12 @@ def lengths(batch: Batch) -> Tensor:
 
 
 def opponent(batch: Batch) -> Tensor:
-    """Index [R] of the other row of each pair."""
+    """Index [R] of the other row of each pair. UserError for a ranking of more than two answers."""
+    if bool((batch.place > 1).any()):
+        raise UserError(
+            "this algorithm learns from pairs, but a row ranks more than two answers; write its pairs out as rows of their own "
+            "(chosen, rejected), or train a reward model, which takes rankings of any length"
+        )
     return preference.opponent(batch.group, batch.place)
 
 

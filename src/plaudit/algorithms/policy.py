@@ -17,12 +17,23 @@ def old_logp(outputs: Outputs, batch: Batch) -> Tensor:
     return batch["old"] if "old" in batch.streams else outputs.logp.detach()
 
 
+def answers(batch: Batch) -> Tensor:
+    """Mask [R, T] of the tokens of sampled answers: not those of pre-training rows beside them (side `ptx`)."""
+    return batch.mask * (1 - batch["ptx"])[:, None] if "ptx" in batch.sides else batch.mask
+
+
+def sampled(batch: Batch) -> Tensor:
+    """[R]: 1 on sampled answers, 0 on pre-training rows beside them."""
+    return 1 - batch["ptx"] if "ptx" in batch.sides else batch.mask.new_ones(len(batch))
+
+
 def sampler_gap(batch: Batch, total: masked.Total) -> dict[str, float]:
     """|log-probability of the sampler - of the trainer| over answer tokens, in nats: mean and maximum, before the update."""
     if "sampler" not in batch.streams or "old" not in batch.streams:
         return {}
-    gap = (batch["sampler"] - batch["old"]).abs() * batch.mask
-    return {f"{GAP}/mean": float(masked.mean(gap, batch.mask, total)), f"{GAP}/max": float(gap.max())}
+    mask = answers(batch)
+    gap = (batch["sampler"] - batch["old"]).abs() * mask
+    return {f"{GAP}/mean": float(masked.mean(gap, mask, total)), f"{GAP}/max": float(gap.max())}
 
 
 def sampler_gap_now(outputs: Outputs, batch: Batch) -> dict[str, Moments]:

@@ -5,6 +5,7 @@
     rho_t = pi(y_t) / pi_old(y_t)
     r_t   = - beta kl_t + [t is the last token] score                                   Ziegler et al. 2019, eq. 2
     A_t   = sum_l (gamma lambda)^l (r_{t+l} + gamma V_{t+l+1} - V_{t+l}), R_t = A_t + V_t   Schulman et al. 2016, eq. 16
+    maximise + c_ptx E_pretraining[ log pi(x_t) ]                       Ouyang et al. 2022 (arXiv:2203.02155), eq. 2 (PPO-ptx)
 
 What was left out on purpose: a value head on the policy's own trunk (the critic is a network of its own, started from the
 reward model), and padding in any statistic. Defaults follow Huang et al. 2024 (arXiv:2403.17031, "The N+ implementation
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
+import torch
 from annotated_types import Ge, Gt, Le
 
 from plaudit.algorithms import policy
@@ -66,10 +68,22 @@ class PPOConfig:
     """Advantages with mean 0 and deviation 1 over all answer tokens of the batch, all ranks together."""
     whiten_rewards: bool = False
     """Token rewards scaled to deviation 1; their mean is kept."""
+    ptx_coef: Annotated[float, Ge(0)] = 0.0
+    """c_ptx: weight of the log-likelihood of pre-training rows that are trained on beside the answers; 0 leaves them out."""
+    ptx_file: str | None = None
+    """Demonstrations or texts that the policy must not forget; a portion of them goes with every step."""
+    ptx_batch_size: Annotated[int, Ge(1)] | None = None
+    """Rows of ptx_file in each step; none takes as many as there are prompts."""
 
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"learning_rate": 3e-6, "lora_learning_rate": 1e-4, "adam_epsilon": 1e-5, "lr_scheduler_type": "linear"}
     )
+
+    def __post_init__(self) -> None:
+        if self.ptx_coef and self.ptx_file is None:
+            raise ValueError("ptx_coef needs ptx_file, the rows that the policy must not forget")
+        if self.ptx_file is not None and not self.ptx_coef:
+            raise ValueError("ptx_file does nothing while ptx_coef is 0; set ptx_coef, or take ptx_file out")
 
 
 class PPO(Algorithm):
@@ -89,12 +103,17 @@ class PPO(Algorithm):
         if options.critic_learning_rate is not None:
             self.learning_rates = {"critic": options.critic_learning_rate}
         self.controller = kl.Controller(options.kl_coef, options.kl_target, options.kl_horizon)
+        self.pretraining_file, self.pretraining_rows = options.ptx_file, options.ptx_batch_size
 
     def prepare(self, batch: Batch, total: masked.Total = masked.here) -> Batch:
-        """Needs streams old, ref, value, entropy and the side reward; adds kl, token_reward, advantage, returns, weights."""
-        o, mask = self.options, batch.mask
+        """Needs streams old, ref, value, entropy and the side reward; adds kl, token_reward, advantage, returns, weights.
+
+        A stream `dense`, where there is one, holds the parts of the rewards that belong to tokens. Rows whose side `ptx` is 1
+        are there for their log-likelihood alone: nothing else counts them.
+        """
+        o, mask = self.options, policy.answers(batch)
         kl_t = kl.estimate(batch["old"], batch["ref"], o.kl_estimator) * mask
-        reward = advantage.token_rewards(batch["reward"], kl_t, mask, self.controller.coefficient)
+        reward = advantage.token_rewards(batch["reward"], kl_t, mask, self.controller.coefficient, batch.streams.get("dense"))
         if o.whiten_rewards:
             reward = masked.whiten(reward, mask, keep_mean=True, total=total)
         adv, returns = advantage.gae(reward, batch["value"], mask, o.gamma, o.lam)
@@ -102,8 +121,17 @@ class PPO(Algorithm):
             adv = masked.whiten(adv, mask, total=total)
         return batch.with_(
             streams={"kl": kl_t, "token_reward": reward, "advantage": adv, "returns": returns},
-            weight={"policy": mask, "value": mask, "entropy": mask},
+            weight={"policy": mask, "value": mask, "entropy": mask, **self._pretraining(batch)},
         )
+
+    def _pretraining(self, batch: Batch) -> dict[str, Tensor]:
+        """The weight of the term `ptx`, where it is switched on."""
+        if not self.options.ptx_coef:
+            return {}
+        if "ptx" not in batch.sides:
+            return {"ptx": torch.zeros_like(batch.mask)}
+        weight = batch["ptx"] * batch["weight"] if "weight" in batch.sides else batch["ptx"]
+        return {"ptx": batch.mask * weight[:, None]}
 
     def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         o, terms = self.options, {}
@@ -112,6 +140,8 @@ class PPO(Algorithm):
             if o.entropy_coef:
                 assert outputs.entropy is not None
                 terms["entropy"] = -o.entropy_coef * outputs.entropy
+            if o.ptx_coef:
+                terms["ptx"] = -o.ptx_coef * outputs.logp
         if outputs.value is not None:
             terms["value"] = o.vf_coef * critic.clipped_value_loss(
                 outputs.value, batch["value"], batch["returns"], o.cliprange_value
@@ -119,7 +149,7 @@ class PPO(Algorithm):
         return terms
 
     def metrics(self, outputs: Outputs, batch: Batch) -> dict[str, Moments]:
-        o, mask, found = self.options, batch.mask, {}
+        o, mask, found = self.options, policy.answers(batch), {}
         if outputs.logp is not None:
             assert outputs.entropy is not None
             log_ratio = outputs.logp.detach() - batch["old"]
@@ -130,6 +160,8 @@ class PPO(Algorithm):
                 "policy/entropy_avg": Moments.of(outputs.entropy, mask),
                 "val/ratio": Moments.of(log_ratio.exp(), mask),
             }
+            if "ptx" in batch.sides:
+                found["ptx/nll"] = Moments.of(-outputs.logp, batch.mask * batch["ptx"][:, None])
         if outputs.value is not None:
             moved = (outputs.value.detach() - batch["value"]).abs() > o.cliprange_value
             found["val/clipfrac_avg"] = Moments.of(moved.to(mask.dtype), mask)
@@ -142,7 +174,7 @@ class PPO(Algorithm):
         return means
 
     def describe(self, batch: Batch, total: masked.Total = masked.here) -> dict[str, float]:
-        mask, rows = batch.mask, batch["reward"].new_ones(len(batch))
+        mask, rows = policy.answers(batch), policy.sampled(batch).to(batch["reward"].dtype)
         penalty = -self.controller.coefficient * batch["kl"].sum(-1)
 
         def per_answer(x: Tensor) -> float:

@@ -61,12 +61,15 @@ class ReinforcePP(Algorithm):
         self.epochs, self.mini_batches = options.num_iterations, options.num_mini_batches
 
     def prepare(self, batch: Batch, total: masked.Total = masked.here) -> Batch:
-        """Needs streams old and ref, and the side reward; adds streams kl, token_reward, advantage, and the weights."""
+        """Needs streams old and ref, and the side reward; adds streams kl, token_reward, advantage, and the weights.
+
+        A stream `dense`, where there is one, holds the parts of the rewards that belong to tokens.
+        """
         o, mask, score = self.options, batch.mask, batch["reward"]
         if o.use_group_baseline:
             score = score - advantage.group_mean(score, batch.group)
         kl_t = kl.estimate(batch["old"], batch["ref"], o.kl_estimator) * mask
-        reward = advantage.token_rewards(score, kl_t, mask, o.kl_coef)
+        reward = advantage.token_rewards(score, kl_t, mask, o.kl_coef, batch.streams.get("dense"))
         adv = masked.whiten(advantage.rewards_to_go(reward, mask, o.gamma), mask, total=total)
         return batch.with_(
             streams={"kl": kl_t, "token_reward": reward, "advantage": adv}, weight={"policy": mask, "entropy": mask}

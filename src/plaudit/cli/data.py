@@ -115,7 +115,7 @@ def check(
     ] = None,
     rows: Annotated[
         int, typer.Option(min=2, help="Answers of each file that are scored for the perplexity, drawn at random.")
-    ] = 200,
+    ] = 100,
     as_json: AsJson = False,
 ) -> None:
     """Look for duplicates, leakage, contradictions, odd lengths and languages, and how far the text lies from a model."""

@@ -12,12 +12,10 @@ from plaudit.cli.show import AsJson, Words, emit, figure, progress
 from plaudit.schema import Completion, Prompt
 
 if TYPE_CHECKING:
-    from plaudit.models.scorer import Scorer
+    from plaudit.models.network import Network
     from plaudit.rewards.mix import RewardConfig, RewardMix
     from plaudit.stats import Interval
 
-Judge = tuple["Scorer", Any]
-"""A loaded reward model and its tokenizer."""
 Table = list[list[float | None]]
 """Rewards as [prompts][samples]; None where no reward applied."""
 
@@ -38,7 +36,7 @@ def evaluate(
     from plaudit.schema import Sampling
 
     resolved = load([Sampling, RewardConfig], None, words or [])
-    judge = scorer_of(resolved[RewardConfig])
+    judges = judges_of(resolved[RewardConfig])
     asked = read_prompts(prompts)
     result: dict[str, Any] = {"prompts": len(asked), "samples": n}
     tables: list[Table] = []
@@ -46,7 +44,7 @@ def evaluate(
         if name is None:
             continue
         engine = open_engine(name)
-        rewards = rewards_of(resolved[RewardConfig], judge, engine.tokenizer)
+        rewards = rewards_of(resolved[RewardConfig], judges, engine.tokenizer)
         with progress(f"answers of {name}") as told:
             answers = engine.generate(asked, n, resolved[Sampling], told)
         found, table = figures(asked, answers, rewards)
@@ -60,26 +58,27 @@ def evaluate(
         _side_by_side(result)
 
 
-def scorer_of(options: RewardConfig) -> Judge | None:
-    """The reward model that `options` name, loaded, with its tokenizer; None where they name none."""
-    if options.reward_model_path is None:
-        return None
+def judges_of(options: RewardConfig) -> list[Network]:
+    """The reward models that `options` name, loaded; adapters of one base share it."""
     import torch
 
     from plaudit.models.machine import device
-    from plaudit.models.scorer import Scorer, load_reward
+    from plaudit.models.scorer import load_rewards
 
-    network = load_reward(Path(options.reward_model_path), dtype=torch.float32, device=device())
-    return Scorer(network), network.base.tokenizer
+    return load_rewards([Path(path) for path in options.reward_models], dtype=torch.float32, device=device())
 
 
-def rewards_of(options: RewardConfig, judge: Judge | None, policy_tokenizer: Any) -> RewardMix | None:
+def rewards_of(options: RewardConfig, judges: Sequence[Network], policy_tokenizer: Any) -> RewardMix | None:
     """What scores the answers of one model; None where `options` name no reward."""
+    from plaudit.rewards.aspects import reward_of
+    from plaudit.rewards.ensemble import member_name, together
     from plaudit.rewards.mix import mix
-    from plaudit.rewards.model import ModelReward
 
-    models = [ModelReward(judge[0], judge[1], policy_tokenizer=policy_tokenizer)] if judge else []
-    return mix(options, models) if models or options.reward_funcs else None
+    members = [
+        reward_of(judge, member_name(n, len(judges)), options, batch_size=16, policy_tokenizer=policy_tokenizer)
+        for n, judge in enumerate(judges, 1)
+    ]
+    return mix(options, together(options, members)) if members or options.reward_funcs else None
 
 
 def figures(asked: Sequence[Prompt], answers: Sequence[Completion], rewards: RewardMix | None) -> tuple[dict[str, Any], Table]:

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from plaudit import __version__
-from plaudit.cli import chat, config, data, demo, doctor, evaluate, find_lr, generate, merge, runs, train
+from plaudit.cli import chat, classify, config, data, demo, doctor, evaluate, find_lr, generate, merge, runs, train
 from plaudit.cli.show import NamingAlgorithms
 from plaudit.schema import UserError
 
@@ -39,10 +39,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, train, find_lr, generate, evaluate, chat, merge, runs, config, doctor):
+for verb in (demo, train, find_lr, generate, evaluate, classify, chat, merge, runs, config, doctor):
     name = verb.__name__.rpartition(".")[2]
     kind = NamingAlgorithms if name in ("train", "find_lr", "config") else TyperCommand
-    asks = name in ("train", "find_lr", "generate", "evaluate", "chat", "merge", "config")
+    asks = name in ("train", "find_lr", "generate", "evaluate", "classify", "chat", "merge", "config")
     app.command(name.replace("_", "-"), cls=kind, no_args_is_help=asks)(getattr(verb, name))
 app.add_typer(data.app, name="data")
 

@@ -14,12 +14,16 @@ def last_token(mask: Tensor) -> Tensor:
     return torch.zeros_like(mask).scatter(-1, index, 1.0) * mask
 
 
-def token_rewards(score: Tensor, kl: Tensor, mask: Tensor, coefficient: float) -> Tensor:
+def token_rewards(score: Tensor, kl: Tensor, mask: Tensor, coefficient: float, dense: Tensor | None = None) -> Tensor:
     """r_t = -coefficient * kl_t, and the score of the whole answer on its last token only.
 
-    score [R], kl [R, T] (nats), mask [R, T] -> [R, T]. Ziegler et al. 2019, eq. 2.
+    score [R], kl [R, T] (nats), mask [R, T] -> [R, T]. Ziegler et al. 2019, eq. 2. `dense` [R, T] are parts of the score that
+    belong to tokens: they stay on them, and the last token gets what is left of the score, so that the sum is the same.
     """
-    return -coefficient * kl * mask + last_token(mask) * score[:, None]
+    if dense is None:
+        return -coefficient * kl * mask + last_token(mask) * score[:, None]
+    dense = dense * mask
+    return -coefficient * kl * mask + dense + last_token(mask) * (score - dense.sum(-1))[:, None]
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:

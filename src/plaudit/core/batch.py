@@ -128,18 +128,44 @@ class Batch:
         )
 
 
+def joined(first: Batch, second: Batch) -> Batch:
+    """The rows of both, one after the other, before `prepare`; groups stay apart, and what one of them lacks is 0 there."""
+    width = max(first.ids.shape[1], second.ids.shape[1])
+    a, b = first.pad_to(width), second.pad_to(width)
+
+    def both(some: Mapping[str, Tensor], more: Mapping[str, Tensor], size: tuple[int, ...]) -> dict[str, Tensor]:
+        names = dict.fromkeys([*some, *more])
+        empty = [a.mask.new_zeros(len(part), *size) for part in (a, b)]
+        return {name: torch.cat([some.get(name, empty[0]), more.get(name, empty[1])]) for name in names}
+
+    apart = int(a.group.max()) + 1 if len(a) else 0
+    return Batch(
+        torch.cat([a.ids, b.ids]),
+        torch.cat([a.mask, b.mask]),
+        torch.cat([a.length, b.length]),
+        torch.cat([a.group, b.group + apart]),
+        torch.cat([a.place, b.place]),
+        torch.cat([a.key, b.key]),
+        streams=both(a.streams, b.streams, (width,)),
+        sides=both(a.sides, b.sides, ()),
+    )
+
+
 @dataclass(frozen=True)
 class Outputs:
     """What a forward pass says of the rows of a batch; only what was asked for is there.
 
-    logp, entropy, value: [R, T], 0 where the mask is 0. score: [R], read at the row's last token. hidden: [N, D], the states
-    that the N tokens with mask 1 are read from, row by row.
+    logp, entropy, value: [R, T], 0 where the mask is 0. score: [R], classes: [R, C], read at the row's last token.
+    steps: [R, T], read at the tokens where the stream `step` is 1, 0 elsewhere. hidden: [N, D], the states that the N tokens
+    with mask 1 are read from, row by row.
     """
 
     logp: Tensor | None = None
     entropy: Tensor | None = None
     value: Tensor | None = None
     score: Tensor | None = None
+    classes: Tensor | None = None
+    steps: Tensor | None = None
     hidden: Tensor | None = None
 
 

@@ -21,6 +21,18 @@ def opponent(group: Tensor, place: Tensor) -> Tensor:
     return other
 
 
+def ordered_pairs(group: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices [P] of the better and of the worse row of every pair within a group: K (K - 1) / 2 of a ranking of K.
+
+    Raises ValueError where a row is alone in its group: a ranking was torn apart, or never was one.
+    """
+    together = group[:, None] == group[None, :]
+    if bool((together.sum(-1) < 2).any()):
+        raise ValueError("rankings expected: every group needs two rows or more")
+    better, worse = (together & (place[:, None] < place[None, :])).nonzero(as_tuple=True)
+    return better, worse
+
+
 def bradley_terry(score: Tensor, other: Tensor, margin: Tensor, probability: Tensor) -> Tensor:
     """-p log sigmoid(s - s' - m) - (1 - p) log sigmoid(s' - s + m) for each row against its opponent, unreduced [R].
 
@@ -28,7 +40,11 @@ def bradley_terry(score: Tensor, other: Tensor, margin: Tensor, probability: Ten
     sigmoid is Llama 2's (arXiv:2307.09288, eq. 2); `probability` p is how sure we are that the row is the better one.
     The caller weighs winners 1 and losers 0, so that a pair counts once.
     """
-    gap = score - score[other] - margin
+    return pair_loss(score - score[other] - margin, probability)
+
+
+def pair_loss(gap: Tensor, probability: Tensor) -> Tensor:
+    """-p log sigmoid(gap) - (1 - p) log sigmoid(-gap), unreduced: Bradley-Terry's loss of a difference of scores."""
     return -probability * F.logsigmoid(gap) - (1 - probability) * F.logsigmoid(-gap)
 
 

@@ -71,7 +71,8 @@ def collate_rollouts(scored: Sequence[Scored], *, dtype: torch.dtype = torch.flo
     """Sampled completions with their rewards, by the very ids that were sampled: mask 1 on the completion's tokens.
 
     `group` counts the prompts in the order in which they first come up (a prompt drawn twice is two groups), `place` is
-    the sibling's index. Stream `sampler` [R, T]: the recorded log-probabilities, 0 on the prompt. Sides `reward`,
+    the sibling's index. Stream `sampler` [R, T]: the recorded log-probabilities, 0 on the prompt; and where tokens earned
+    rewards of their own, the stream `dense` with them (they are part of `reward`). Sides `reward`,
     `truncated` (1 where the answer ran into its length limit) and `limit` (that limit, in tokens).
     UserError for a completion without reward, or with other than one log-probability for each token.
     """
@@ -83,7 +84,7 @@ def collate_rollouts(scored: Sequence[Scored], *, dtype: torch.dtype = torch.flo
         group=_groups(done),
         place=[c.index for c in done],
         key=[completion_key(c) for c in done],
-        streams={"sampler": [[0.0] * len(c.prompt_tokens) + list(c.logprobs) for c in done]},
+        streams={"sampler": [[0.0] * len(c.prompt_tokens) + list(c.logprobs) for c in done], **_dense(scored)},
         sides={
             "reward": rewards,
             "truncated": [float(c.truncated) for c in done],
@@ -110,6 +111,19 @@ def _collate(encoded: Sequence[Encoded], names: Sequence[str], dtype: torch.dtyp
         sides={**sides, "truncated": [float(row.truncated) for *_, row in flat]},
         dtype=dtype,
     )
+
+
+def _dense(scored: Sequence[Scored]) -> dict[str, list[list[float]]]:
+    """The stream of the rewards that belong to tokens; none where no answer has any."""
+    if not any(item.dense for item in scored):
+        return {}
+    rows = []
+    for item in scored:
+        c = item.completion
+        if item.dense and len(item.dense) != len(c.tokens):
+            raise ValueError(f"{len(item.dense)} token rewards for the {len(c.tokens)} tokens of completion {c.id}")
+        rows.append([0.0] * len(c.prompt_tokens) + list(item.dense or [0.0] * len(c.tokens)))
+    return {"dense": rows}
 
 
 def _reward(item: Scored) -> float:

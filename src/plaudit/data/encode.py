@@ -23,6 +23,8 @@ from plaudit.schema import Demonstration, Label, Prompt, Ranking, Steps, UserErr
 
 Truncation = Literal["keep_start", "drop", "split"]
 Overlong = Literal["drop", "error"]
+STEP_SEPARATOR = "\n"
+"""What ends a step (TRL's)."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def encode_stepwise(
     *,
     max_length: int | None = None,
     truncation: Truncation = "keep_start",
-    step_separator: str = "\n",
+    step_separator: str = STEP_SEPARATOR,
 ) -> tuple[list[Encoded], EncodeReport]:
     """One row for each answer in steps; `marks` are the last tokens of its steps with their labels."""
     report = EncodeReport("answers in steps", max_length)
@@ -176,7 +178,12 @@ def label_rows(tokenizer: Tokenizer, item: Label, place: int, report: EncodeRepo
 
 
 def steps_rows(
-    tokenizer: Tokenizer, item: Steps, place: int, report: EncodeReport, truncation: Truncation, step_separator: str = "\n"
+    tokenizer: Tokenizer,
+    item: Steps,
+    place: int,
+    report: EncodeReport,
+    truncation: Truncation,
+    step_separator: str = STEP_SEPARATOR,
 ) -> list[Encoded]:
     """The one row of an answer in steps, counted in `report`; none where it is left out or no whole step is left."""
     row, ends = encode_steps(tokenizer, item.prompt, item.steps, step_separator)

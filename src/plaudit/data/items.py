@@ -33,6 +33,7 @@ KINDS = (
     Kind("unpaired preference", ("prompt", "completion", "label"), ("labels", "demonstrations", "prompts")),
     Kind("rated answers", ("prompt", "completion", "rating"), ("labels", "demonstrations", "prompts")),
     Kind("rated answers", ("prompt", "completion", "score"), ("labels", "demonstrations", "prompts")),
+    Kind("answers rated by aspect", ("prompt", "completion", "scores"), ("aspects", "demonstrations", "prompts")),
     Kind("prompt-completion", ("prompt", "completion"), ("demonstrations", "prompts")),
     Kind("conversation", ("messages",), ("demonstrations", "prompts")),
     Kind("classification", ("text", "label"), ("labels", "demonstrations", "texts")),
@@ -53,6 +54,7 @@ NATURAL: Mapping[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
         ),
     ),
     "labels": ("Learning from labels", (("prompt", "completion", "label or rating"), ("text", "label"))),
+    "aspects": ("A reward model of several aspects", (("prompt", "completion", "scores"),)),
     "prompts": ("Sampling answers", (("prompt",),)),
     "steps": ("A process reward model", (("prompt", "completions", "labels"),)),
     "texts": ("Continued pre-training", (("text",),)),
@@ -120,6 +122,9 @@ class Making:
         pair = columns.ranking(row, where)
         tally["pairs, taken as two labels: chosen 1, rejected 0"] += 1
         return [Label(pair.prompt, side, value, pair.weight) for side, value in zip(pair.answers, (1.0, 0.0), strict=True)]
+
+    def _aspects(self, row: JSON, where: str, tally: Tally) -> Item:
+        return judged.aspects(row, where)
 
     def _steps(self, row: JSON, where: str, tally: Tally) -> Item:
         return judged.steps(row, where)

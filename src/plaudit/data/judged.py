@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plaudit.data.columns import Content, answer, describe, number, prompt, rest, text
+from plaudit.data.columns import Content, answer, demonstration, describe, number, prompt, rest, text
 from plaudit.data.layouts.base import Tally
-from plaudit.schema import Label, Prompt, Ranking, Steps, UserError
+from plaudit.schema import Label, Prompt, Ranking, Rated, Steps, UserError
 
 RATINGS = ("rating", "score")
 SCORES = ("scores", "ranks")
@@ -29,6 +29,19 @@ def label(row: Mapping[str, Any], where: str, classes: Sequence[str] = ()) -> La
         return Label(Prompt(text="", meta=rest(row, "text", value_column, "weight")), whole, value, weight)
     to = prompt(row["prompt"], rest(row, "prompt", "completion", value_column, "weight"), f"{where}, prompt")
     return Label(to, answer(row["completion"], to, f"{where}, completion"), value, weight)
+
+
+def aspects(row: Mapping[str, Any], where: str) -> Rated:
+    """`prompt`, `completion` and `scores`, an object of numbers by aspect, such as {"helpful": 4, "safe": 5}."""
+    scores = row["scores"]
+    if not isinstance(scores, Mapping) or not scores:
+        example = '{"helpful": 4, "safe": 5}'
+        raise UserError(f"{where}, scores: must be an object of numbers by aspect, such as {example}, not {describe(scores)}.")
+    for name, value in scores.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise UserError(f"{where}, scores, {name}: must be a finite number, not {describe(value)}.")
+    plain = demonstration({name: value for name, value in row.items() if name != "scores"}, where)
+    return Rated(plain.prompt, plain.answer, plain.weight, {str(name): float(value) for name, value in scores.items()})
 
 
 def _value(found: Any, classes: Sequence[str], where: str) -> float:

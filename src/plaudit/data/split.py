@@ -11,7 +11,7 @@ import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -70,6 +70,22 @@ def homes(points: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
             away = np.maximum(edges[split] - different[spare], different[spare] - edges[split + 1])
             home[spare[np.argmin(away)]] = split
     return home[np.searchsorted(different, points)]
+
+
+def half(items: Sequence[Any], which: Literal["a", "b"]) -> list[int]:
+    """The places of the items whose prompt falls into one of two halves; UserError where none does.
+
+    By the prompt's text alone: another seed moves none, nor do more data.
+    """
+    chosen = [place for place, item in enumerate(items) if _side(prompt_key(item)) == which]
+    if not chosen:
+        raise UserError(f"no prompt of the {len(items)} rows falls into data_half {which}; give more, or data_half=none.")
+    return chosen
+
+
+def _side(key: str) -> str:
+    """a or b, by another hash than the one that splits, so that the halves of every split are halves."""
+    return "ab"[hashlib.sha256(f"half\x00{key}".encode()).digest()[0] & 1]
 
 
 def prompt_key(item: Prompt | Demonstration | Ranking | Label | Steps) -> str:

@@ -19,6 +19,7 @@ from plaudit.core.batch import from_rows
 from plaudit.data.packing import by_length
 from plaudit.data.split import answers
 from plaudit.data.template import Row, encode_answer
+from plaudit.models import families
 from plaudit.models.base import AdapterConfig, Base
 from plaudit.models.load import Loaded
 from plaudit.models.machine import device
@@ -68,7 +69,7 @@ def distance(
     loaded: Loaded,
     items: Sequence[Any],
     *,
-    rows: int = 200,
+    rows: int = 100,
     seed: int = 0,
     told: Callable[[int, int], None] = lambda done, total: None,
 ) -> Distance | None:
@@ -79,7 +80,7 @@ def distance(
     listed = [(item.prompt, answers(item)[0]) for item in items if not isinstance(item, Prompt)]
     random = np.random.Generator(np.random.Philox(key=[seed, 0]))
     chosen = sorted(random.permutation(len(listed))[:rows].tolist())
-    context = int(loaded.model.config.max_position_embeddings)
+    context = families.context(loaded.model.config)
     whole = [encode_answer(loaded.tokenizer, *listed[i]) for i in chosen]
     cut = [row if len(row) <= context else replace(row, ids=row.ids[:context], mask=row.mask[:context]) for row in whole]
     kept = [row for row in cut if any(row.mask)]
@@ -92,7 +93,7 @@ def distance(
     far = None
     if long.any():
         limit = np.percentile(-mixed[long] / counts[long], FAR)
-        far = wilson(float((-real[long] / counts[long] >= limit).sum()), float(long.sum()))
+        far = wilson(float((-real[long] / counts[long] >= limit - 1e-6).sum()), float(long.sum()))
     return Distance(
         len(kept),
         len(listed),

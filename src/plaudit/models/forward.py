@@ -233,7 +233,8 @@ def read(
     """Outputs of the wanted kinds from normalised hidden states.
 
     logp, entropy and value are made for tokens with mask 1 only and stand at those tokens; a token at place 0 of its row has
-    nothing before it and is refused. score is read at each row's last token (`length - 1`), wherever padding begins.
+    nothing before it and is refused. score and classes are read at each row's last token (`length - 1`), wherever
+    padding begins; steps at the tokens themselves where the stream `step` is 1.
     """
     found: dict[str, Tensor] = {}
     row, token = batch.mask.nonzero(as_tuple=True)
@@ -261,9 +262,16 @@ def read(
         found["hidden"] = before
     if "value" in want:
         found["value"] = _stream(batch, row, token, _scalar(scalar_head, before))
-    if "score" in want:
+    if "steps" in want:
+        row, token = batch["step"].nonzero(as_tuple=True)
+        found["steps"] = _stream(batch, row, token, _scalar(scalar_head, layout.flat(hidden, row, token)))
+    if want & {"score", "classes"}:
         rows = torch.arange(len(batch), device=batch.ids.device)
-        found["score"] = _scalar(scalar_head, layout.flat(hidden, rows, batch.length - 1))
+        last = layout.flat(hidden, rows, batch.length - 1)
+        if "score" in want:
+            found["score"] = _scalar(scalar_head, last)
+        if "classes" in want:
+            found["classes"] = scalar_head(last.to(scalar_head.weight.dtype))
     return Outputs(**found)
 
 

@@ -1,6 +1,8 @@
-"""The scalar head of reward models and critics."""
+"""The heads: the scalar one of reward models and critics, the one of classifiers."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -17,6 +19,36 @@ def scalar_head(width: int) -> nn.Linear:
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return head
+
+
+def class_head(width: int, classes: int) -> nn.Linear:
+    """A linear map from a hidden state [width] to one logit for each class, in float32, that gives 0 at first.
+
+    Without bias, as transformers' sequence classifiers have it. The first loss is log of the number of classes.
+    """
+    head = nn.Linear(width, classes, bias=False)
+    nn.init.zeros_(head.weight)
+    return head
+
+
+def mixed(head: nn.Linear, weights: Sequence[float]) -> nn.Linear:
+    """A scalar head that gives the weighted sum of what `head` gives."""
+    out = nn.Linear(head.in_features, 1).to(head.weight)
+    with torch.no_grad():
+        weight = head.weight.new_tensor(list(weights))
+        out.weight.copy_((weight[:, None] * head.weight).sum(0, keepdim=True))
+        out.bias.copy_((weight * head.bias).sum(0, keepdim=True))
+    return out
+
+
+def rescaled_each(head: nn.Linear, scale: Sequence[tuple[float, float]]) -> nn.Linear:
+    """A head without bias as one that gives (score - mean) / deviation, with each output's own (mean, deviation)."""
+    out = nn.Linear(head.in_features, head.out_features).to(head.weight)
+    with torch.no_grad():
+        mean, deviation = head.weight.new_tensor(list(scale)).T
+        out.weight.copy_(head.weight / deviation[:, None])
+        out.bias.copy_(-mean / deviation)
+    return out
 
 
 def rescaled(head: nn.Linear, mean: float, deviation: float) -> nn.Linear:

@@ -24,7 +24,7 @@ class Network:
     base     holds the weights; several networks may share one
     adapter  name of its LoRA adapter; None with `whole=False` is the frozen base (a reference)
     whole    every weight of the base is trained (full fine-tuning: this network then owns its base alone)
-    head     scalar head of a reward model or critic
+    head     scalar head of a reward model or critic, or that of a classifier
     packing  rows lie end to end; sharing: rows of a group stand behind one copy of what they begin with
     """
 
@@ -42,6 +42,10 @@ class Network:
         checkpointing: bool = False,
         chunk: int = 128,
     ) -> None:
+        self.aspects: tuple[str, ...] = ()
+        """Of a reward model of several aspects, what each output of its head is called."""
+        self.step_separator = ""
+        """Of a process reward model, the text that ends a step."""
         self.role, self.base, self.adapter, self.whole, self.head = role, base, adapter, whole, head
         self.autocast, self.checkpointing, self.chunk = autocast, checkpointing, chunk
         # A model that is run whole gets its rows padded, which says the same.

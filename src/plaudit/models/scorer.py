@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ import torch
 
 from plaudit.core.batch import from_rows
 from plaudit.models.adapter_folder import put_adapter, read_tensors, write_adapter
-from plaudit.models.base import AdapterConfig, Base
+from plaudit.models.adapters import TUNED, AdapterConfig
+from plaudit.models.base import Base
 from plaudit.models.folder import write_folder, write_model
-from plaudit.models.heads import rescaled, scalar_head
+from plaudit.models.heads import class_head, rescaled, rescaled_each, scalar_head
 from plaudit.models.load import load, weights_digest
 from plaudit.models.network import Network
 from plaudit.models.sharing import alike
@@ -40,13 +41,29 @@ class RewardInfo:
     mean: float
     deviation: float
     lora: dict[str, Any]
+    aspects: dict[str, list[float]] = field(default_factory=dict)
+    """Of a reward model of several aspects: their names in the order of the head -> mean and deviation of their scores."""
+    step_separator: str = ""
+    """Of a process reward model, the text that ends a step."""
 
 
-def save_reward(folder: Path, network: Network, *, mean: float, deviation: float) -> None:
-    """Write a trained reward model; the folder appears whole or not at all. UserError where it cannot be written."""
+def save_reward(
+    folder: Path,
+    network: Network,
+    *,
+    mean: float = 0.0,
+    deviation: float = 1.0,
+    aspects: Mapping[str, tuple[float, float]] | None = None,
+    step_separator: str = "",
+) -> None:
+    """Write a trained reward model; the folder appears whole or not at all. UserError where it cannot be written.
+
+    `aspects`: name -> mean and deviation of its scores, for a head of several. `step_separator`: of a process reward model.
+    """
     base, adapter = network.base, network.adapter
     options = base.options if adapter is None else base.options_of(adapter)
-    info = RewardInfo(base.name, base.digest, adapter is not None, mean, deviation, asdict(options))
+    scales = {name: list(scale) for name, scale in (aspects or {}).items()}
+    info = RewardInfo(base.name, base.digest, adapter is not None, mean, deviation, asdict(options), scales, step_separator)
     write_folder(folder, lambda place: _write_reward(place, network, info))
 
 
@@ -59,13 +76,13 @@ def _write_reward(folder: Path, network: Network, info: RewardInfo) -> None:
         write_adapter(folder, base, network.adapter)
     else:
         write_model(base.model, base.tokenizer, folder)
-        _as_classifier(folder, head)
+        _as_classifier(folder, head, list(info.aspects) or ["score"])
     save_file({k: v.detach().contiguous() for k, v in head.state_dict().items()}, folder / "head.safetensors")
     (folder / ABOUT).write_text(json.dumps(asdict(info), indent=2) + "\n")
 
 
-def _as_classifier(folder: Path, head: torch.nn.Linear) -> None:
-    """Make a saved causal LM readable as a sequence classifier with one label."""
+def _as_classifier(folder: Path, head: torch.nn.Linear, names: list[str]) -> None:
+    """Make a saved causal LM readable as a sequence classifier with one label, or one for each aspect."""
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(folder / "model.safetensors")
@@ -74,7 +91,8 @@ def _as_classifier(folder: Path, head: torch.nn.Linear) -> None:
     config["architectures"] = [
         re.sub("ForCausalLM|LMHeadModel", "ForSequenceClassification", name) for name in config["architectures"]
     ]
-    config |= {"num_labels": 1, "id2label": {"0": "score"}, "label2id": {"score": 0}}
+    labels = {str(number): name for number, name in enumerate(names)}
+    config |= {"num_labels": len(names), "id2label": labels, "label2id": {name: int(key) for key, name in labels.items()}}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
@@ -107,7 +125,9 @@ def put_reward(folder: Path, base: Base, name: str, **settings: Any) -> Network:
         raise UserError(f"{folder} holds a whole model, not an adapter")
     base.check_digest(info.base_digest, folder)
     put_adapter(folder, base, name, AdapterConfig(**info.lora))
-    return Network(name, base, adapter=name, head=_head(folder, info, base), **settings)
+    network = Network(name, base, adapter=name, head=_head(folder, info, base), **settings)
+    network.aspects, network.step_separator = tuple(info.aspects), info.step_separator
+    return network
 
 
 def merge_reward(folder: Path, out: Path, *, base: str | None = None) -> None:
@@ -126,10 +146,10 @@ def merge_reward(folder: Path, out: Path, *, base: str | None = None) -> None:
     put_reward(folder, on, "reward")
     whole = AutoModelForCausalLM.from_config(on.model.config, dtype=torch.float32)
     whole.load_state_dict({key: value.float() for key, value in on.merged("reward")})
-    head = scalar_head(on.width)
-    head.load_state_dict(read_tensors(folder, "head.safetensors", "scalar head"))
+    head = _saved_head(folder, info, on.width)
     merged = Network("reward", Base(whole, loaded.tokenizer, weights_digest(whole), str(out), AdapterConfig()), head=head)
-    save_reward(out, merged, mean=info.mean, deviation=info.deviation)
+    scales = {name: (mean, deviation) for name, (mean, deviation) in info.aspects.items()}
+    save_reward(out, merged, mean=info.mean, deviation=info.deviation, aspects=scales, step_separator=info.step_separator)
 
 
 def load_reward(folder: Path, *, dtype: torch.dtype, device: torch.device, **settings: Any) -> Network:
@@ -141,14 +161,42 @@ def load_reward(folder: Path, *, dtype: torch.dtype, device: torch.device, **set
         return put_reward(folder, base, "reward", **settings)
     loaded = load(folder, dtype=dtype)
     base = Base(loaded.model.to(device), loaded.tokenizer, loaded.digest, str(folder), AdapterConfig())
-    return Network("reward", base, head=_head(folder, info, base), **settings)
+    network = Network("reward", base, head=_head(folder, info, base), **settings)
+    network.aspects, network.step_separator = tuple(info.aspects), info.step_separator
+    return network
+
+
+def load_rewards(folders: Sequence[Path], *, dtype: torch.dtype, device: torch.device) -> list[Network]:
+    """Several reward models; adapters that were trained on one base share it in memory."""
+    found: list[Network] = []
+    for folder in folders:
+        info = reward_info(folder)
+        kind = info.lora.get("peft_type", "lora")
+        shared = [
+            n.base
+            for n in found
+            if info.adapter and n.adapter and n.base.digest == info.base_digest
+            if {kind, n.base.options_of(n.adapter).peft_type} != set(TUNED)
+        ]
+        if shared:
+            found.append(put_reward(folder, shared[0], f"reward_{len(found) + 1}"))
+        else:
+            found.append(load_reward(folder, dtype=dtype, device=device))
+    return found
 
 
 def _head(folder: Path, info: RewardInfo, base: Base) -> torch.nn.Linear:
     """The saved head, rescaled so that scores on the training answers have mean 0 and deviation 1."""
-    head = scalar_head(base.width)
+    if info.aspects:
+        scales = [(mean, deviation) for mean, deviation in info.aspects.values()]
+        return rescaled_each(_saved_head(folder, info, base.width), scales).to(base.model.device)
+    return rescaled(_saved_head(folder, info, base.width), info.mean, info.deviation).to(base.model.device)
+
+
+def _saved_head(folder: Path, info: RewardInfo, width: int) -> torch.nn.Linear:
+    head = class_head(width, len(info.aspects)) if info.aspects else scalar_head(width)
     head.load_state_dict(read_tensors(folder, "head.safetensors", "scalar head"))
-    return rescaled(head, info.mean, info.deviation).to(base.model.device)
+    return head
 
 
 class Scorer:
@@ -160,9 +208,16 @@ class Scorer:
     def __init__(self, network: Network, batch_size: int = 16) -> None:
         self.network, self.batch_size = network, batch_size
 
-    @torch.no_grad()
     def __call__(self, rows: Sequence[Sequence[int]]) -> list[float]:
-        scores = [0.0] * len(rows)
+        return self._asked(rows, "score")
+
+    def each(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+        """All outputs of the head for each row: of several aspects."""
+        return self._asked(rows, "classes")
+
+    @torch.no_grad()
+    def _asked(self, rows: Sequence[Sequence[int]], want: str) -> list[Any]:
+        scores: list[Any] = [0.0] * len(rows)
         group = alike([list(row) for row in rows]) if self.network.sharing else list(range(len(rows)))
         longest = {g: max(len(rows[r]) for r in members) for g, members in _members(group).items()}
         order = sorted(range(len(rows)), key=lambda r: (longest[group[r]], group[r]))
@@ -171,9 +226,8 @@ class Scorer:
             batch = from_rows(
                 [rows[r] for r in chosen], [[0] * len(rows[r]) for r in chosen], group=[group[r] for r in chosen]
             ).to(self.network.base.model.device)
-            outputs = self.network(batch, {"score"})
-            assert outputs.score is not None
-            for r, score in zip(chosen, outputs.score.tolist(), strict=True):
+            found = getattr(self.network(batch, {want}), want)
+            for r, score in zip(chosen, found.tolist(), strict=True):
                 scores[r] = score
         return scores
 

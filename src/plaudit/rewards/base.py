@@ -10,7 +10,18 @@ from typing import Any, Protocol
 from plaudit.schema import Completion, Prompt, UserError
 
 Scores = list[float | None]
-"""One number for each row; None: the reward does not apply to this row."""
+"""One number for each row (a `Dense` one where it is the sum of numbers for its tokens); None: the reward does not apply."""
+
+
+class Dense(float):
+    """The reward of an answer as the sum of what each of its tokens earned: a float that remembers them, in order."""
+
+    tokens: tuple[float, ...]
+
+    def __new__(cls, tokens: Sequence[float]) -> Dense:
+        made = super().__new__(cls, math.fsum(tokens))
+        made.tokens = tuple(tokens)
+        return made
 
 
 @dataclass(frozen=True)
@@ -31,9 +42,14 @@ class Context:
     """Extra columns of the table of samples, from `log_extra(column, values)`: one value for each row."""
     metrics: dict[str, list[float]] = field(default_factory=dict)
     """Values from `log_metric(name, value)`, in the order logged."""
+    parts: dict[str, Scores] = field(default_factory=dict)
+    """What a reward is made of (the members of an ensemble, aspects): shown beside the rewards, never counted again."""
 
     def log_extra(self, column: str, values: Sequence[Any]) -> None:
         self.columns[column] = list(values)
+
+    def log_part(self, name: str, values: Scores) -> None:
+        self.parts[name] = list(values)
 
     def log_metric(self, name: str, value: float) -> None:
         self.metrics.setdefault(name, []).append(float(value))
@@ -52,10 +68,11 @@ class Reward(Protocol):
         ...
 
 
-def checked(values: Any, rows: int, what: str) -> Scores:
+def checked(values: Any, rows: int, what: str, lengths: Sequence[int] | None = None) -> Scores:
     """The values a reward returned, as floats and None. UserError names the reward (`what`) and the first bad row.
 
-    Lists, tuples, arrays and tensors are taken, and numbers of any kind in them.
+    Lists, tuples, arrays and tensors are taken, and numbers of any kind in them. With `lengths`, the answers' tokens, an answer
+    may have a list of as many numbers instead of one.
     """
     if hasattr(values, "tolist"):
         values = values.tolist()
@@ -63,7 +80,30 @@ def checked(values: Any, rows: int, what: str) -> Scores:
         raise UserError(f"{what} returned {_shown(values)} instead of a list with one number for each of the {rows} answers")
     if len(values) != rows:
         raise UserError(f"{what} returned {len(values)} values for {rows} answers; it must return one for each")
-    return [_number(value, row, what) for row, value in enumerate(values)]
+    return [
+        _number(value, row, what) if lengths is None or not _listed(value) else _dense(value, row, what, lengths[row])
+        for row, value in enumerate(values)
+    ]
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, list | tuple) or (getattr(value, "ndim", 0) == 1 and len(value) != 1)
+
+
+def _dense(value: Any, row: int, what: str, length: int) -> Dense:
+    found = value.tolist() if hasattr(value, "tolist") else list(value)
+    if len(found) != length:
+        raise UserError(
+            f"{what} returned {len(found)} numbers for answer {row + 1}, which has {length} tokens; it must return one for "
+            "each token, or a single number"
+        )
+    numbers = [_number(one, row, what) for one in found]
+    if None in numbers:
+        raise UserError(
+            f"{what} returned None for token {numbers.index(None) + 1} of answer {row + 1}; 0 is what a token earns that earns "
+            "nothing, and None in place of the list leaves the answer out"
+        )
+    return Dense([number for number in numbers if number is not None])
 
 
 def _number(value: Any, row: int, what: str) -> float | None:

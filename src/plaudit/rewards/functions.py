@@ -1,7 +1,7 @@
 """Reward functions with the signature of TRL's GRPO and RLOO, for every algorithm here, PPO included.
 
     f(prompts, completions, completion_ids, <every column of the prompts as a list>, trainer_state, log_extra, log_metric)
-        -> list of numbers, None where the function does not apply
+        -> list of numbers, None where the function does not apply, a list of numbers where each token earns its own
 
 All by keyword, so a function names what it wants and takes the rest as `**kwargs` (or leaves it: it is then given only what
 it names). Prompts and completions are strings, or lists of messages where the prompt is a conversation. `async def` may be
@@ -43,21 +43,21 @@ class FunctionReward:
     ) -> Scores | Awaitable[Scores]:
         """Call the function once for all rows. UserError where it raises (with its file and line) or returns something else."""
         given = self._arguments(prompts, completions, context)
-        rows = len(completions)
+        lengths = [len(completion.tokens) for completion in completions]
         try:
             values = self.function(**given)
         except Exception as error:
-            raise self._raised(error, rows) from error
+            raise self._raised(error, len(lengths)) from error
         if inspect.isawaitable(values):
-            return self._awaited(values, rows)
-        return checked(values, rows, self._what)
+            return self._awaited(values, lengths)
+        return checked(values, len(lengths), self._what, lengths)
 
-    async def _awaited(self, values: Awaitable[Any], rows: int) -> Scores:
+    async def _awaited(self, values: Awaitable[Any], lengths: Sequence[int]) -> Scores:
         try:
             result = await values
         except Exception as error:
-            raise self._raised(error, rows) from error
-        return checked(result, rows, self._what)
+            raise self._raised(error, len(lengths)) from error
+        return checked(result, len(lengths), self._what, lengths)
 
     @property
     def _what(self) -> str:

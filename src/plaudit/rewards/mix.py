@@ -6,13 +6,13 @@ import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
 from plaudit.config import config
-from plaudit.rewards.base import Context, Reward, Scores
+from plaudit.rewards.base import Context, Dense, Reward, Scores
 from plaudit.rewards.functions import load_function, start
 from plaudit.schema import Completion, Prompt, Scored, UserError
 
@@ -30,8 +30,16 @@ class RewardConfig:
     """Weights by name (those not named count 1), or a list in order: the reward model first where there is one."""
     reward_kwargs: dict[str, dict[str, Any]] | None = None
     """Options of reward functions by name, such as {length_penalty: {upper: 120}}."""
-    reward_model_path: str | None = None
-    """A trained reward model; none where functions alone reward."""
+    reward_model_path: str | tuple[str, ...] | None = None
+    """A trained reward model, or a list of them, an ensemble; none where functions alone reward."""
+    reward_ensemble: Literal["mean", "worst", "lower_confidence_bound"] = "mean"
+    """The reward of an ensemble: the mean of its members, the lowest, or the mean less so many deviations."""
+    reward_ensemble_coefficient: Annotated[float, Ge(0)] = 1.0
+    """lower_confidence_bound: deviations of the members that are taken off their mean."""
+    aspect_weights: dict[str, float] | None = None
+    """Weights of a reward model's aspects by name; those not named count 1."""
+    step_reward: Literal["min", "product", "last", "dense"] = "min"
+    """Of a process reward model: the lowest chance of a step, their product, the last, or each on its step's last token."""
     missing_eos_penalty: Annotated[float, Ge(0)] | None = None
     """Subtracted from the reward of an answer that ran into the length limit."""
     missing_eos_score: float | None = None
@@ -46,6 +54,17 @@ class RewardConfig:
             raise ValueError("missing_eos_penalty subtracts and missing_eos_score replaces: set one of them, not both")
         if self.reward_clip_range is not None and not self.reward_clip_range[0] < self.reward_clip_range[1]:
             raise ValueError(f"reward_clip_range must rise, not {list(self.reward_clip_range)}")
+        paths = self.reward_models
+        if doubled := [path for path in paths if paths.count(path) > 1]:
+            raise ValueError(f"reward_model_path names {doubled[0]} twice; an ensemble needs different reward models")
+        if self.reward_ensemble != "mean" and len(paths) < 2:
+            raise ValueError(f"reward_ensemble {self.reward_ensemble} needs a list of two or more in reward_model_path")
+
+    @property
+    def reward_models(self) -> tuple[str, ...]:
+        """The folders of all reward models, in order."""
+        path = self.reward_model_path
+        return () if path is None else (path,) if isinstance(path, str) else tuple(path)
 
 
 Gather = Callable[[list[float]], list[float]]
@@ -55,6 +74,10 @@ Gather = Callable[[list[float]], list[float]]
 @dataclass(frozen=True)
 class RewardMix:
     """r = clip(normalise(sum_k w_k r_k)), then the missing-EOS rule, so that clipping cannot take a penalty back.
+
+    Of an answer whose tokens earned their own (`Dense`), r is the weighted sum as of any other. Tokens keep w_k r_kt, divided
+    by the deviation where rewards are normalised. What the mean, clipping and the missing-EOS rule change is the whole
+    answer's, and so the last token's: tokens add up to r always, and clipping never changes which token earned what.
 
     A part that is None is left out of an answer's sum; an answer with no part at all has reward None: it is counted
     (`metrics`) and left out of training.
@@ -82,20 +105,25 @@ class RewardMix:
     ) -> list[Scored]:
         """One `Scored` for each completion, in order; `prompts[i]` is the prompt of `completions[i]`.
 
-        `parts` holds each reward as its function gave it, unweighted. `context` carries the state of the run in, and logged
-        columns and metrics out. `gather` joins the values of all ranks where a statistic needs them. UserError: a reward
-        function failed or returned something that is not a number.
+        `parts` holds each reward as its function gave it, unweighted, and what a reward is made of. `context` carries the
+        state of the run in, and logged columns and metrics out. `gather` joins the values of all ranks where a statistic
+        needs them. UserError: a reward function failed or returned something that is not a number.
         """
         for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             if prompt.id != completion.prompt_id:
                 raise ValueError(f"row {row}: prompt {prompt.id} is not that of the completion, {completion.prompt_id}")
-        parts = self._parts(prompts, completions, context or Context())
+        context = context or Context()
+        parts = self._parts(prompts, completions, context)
+        shown = {**parts, **context.parts}
         totals = [self._total([values[row] for values in parts.values()]) for row in range(len(completions))]
-        totals = self._clipped(self._normalised(totals, gather))
-        return [
-            self._ended(completion, total, {name: values[row] for name, values in parts.items()})
-            for row, (completion, total) in enumerate(zip(completions, totals, strict=True))
-        ]
+        dense = [self._dense([values[row] for values in parts.values()]) for row in range(len(completions))]
+        mean, deviation = self._scale(totals, gather)
+        totals = self._clipped([None if total is None else (total - mean) / deviation for total in totals])
+        found = []
+        for row, (completion, total) in enumerate(zip(completions, totals, strict=True)):
+            mine = {name: _plain(values[row]) for name, values in shown.items()}
+            found.append(self._ended(Scored(completion, total, mine, tuple(token / deviation for token in dense[row]))))
+        return found
 
     def _parts(self, prompts: Sequence[Prompt], completions: Sequence[Completion], context: Context) -> dict[str, Scores]:
         """Every reward's scores; the concurrent ones are started first and work while the others do."""
@@ -115,16 +143,24 @@ class RewardMix:
         used = [weight * part for weight, part in zip(self.weights, parts, strict=True) if part is not None]
         return math.fsum(used) if used else None
 
-    def _normalised(self, totals: Scores, gather: Gather) -> Scores:
-        """(r - mean) / deviation over all ranks, biased variance, +1e-8 under the root as in Huang et al. 2024."""
+    def _dense(self, parts: Sequence[float | None]) -> tuple[float, ...]:
+        """What each token earned, weighted; () where no part is dense."""
+        tables = [
+            [weight * token for token in part.tokens]
+            for weight, part in zip(self.weights, parts, strict=True)
+            if isinstance(part, Dense)
+        ]
+        return tuple(math.fsum(column) for column in zip(*tables, strict=True))
+
+    def _scale(self, totals: Scores, gather: Gather) -> tuple[float, float]:
+        """Mean and deviation over all ranks, biased variance, +1e-8 under the root as in Huang et al. 2024; else 0 and 1."""
         if self.options.reward_normalization == "none":
-            return totals
+            return 0.0, 1.0
         everyone = gather([total for total in totals if total is not None])
         if not everyone:
-            return totals
+            return 0.0, 1.0
         mean = math.fsum(everyone) / len(everyone)
-        deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in everyone) / len(everyone) + 1e-8)
-        return [None if total is None else (total - mean) / deviation for total in totals]
+        return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in everyone) / len(everyone) + 1e-8)
 
     def _clipped(self, totals: Scores) -> Scores:
         if self.options.reward_clip_range is None:
@@ -132,15 +168,19 @@ class RewardMix:
         low, high = self.options.reward_clip_range
         return [None if total is None else min(max(total, low), high) for total in totals]
 
-    def _ended(self, completion: Completion, total: float | None, parts: dict[str, float | None]) -> Scored:
+    def _ended(self, scored: Scored) -> Scored:
         """The missing-EOS rule. The engine says why an answer ended; no token is looked at."""
-        penalty, score = self.options.missing_eos_penalty, self.options.missing_eos_score
+        penalty, score, total = self.options.missing_eos_penalty, self.options.missing_eos_score, scored.reward
         if total is None or (penalty is None and score is None):
-            return Scored(completion, total, parts)
+            return scored
         after = total
-        if completion.truncated:
+        if scored.completion.truncated:
             after = score if score is not None else total - penalty  # type: ignore[operator]
-        return Scored(completion, after, {**parts, MISSING_EOS: after - total})
+        return replace(scored, reward=after, parts={**scored.parts, MISSING_EOS: after - total})
+
+
+def _plain(part: float | None) -> float | None:
+    return None if part is None else float(part)
 
 
 def mix(options: RewardConfig, models: Sequence[Reward] = ()) -> RewardMix:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from plaudit.config import config
 from plaudit.models.adapters import TUNED, AdapterConfig
 from plaudit.models.base import Base
 from plaudit.models.families import context
-from plaudit.models.heads import scalar_head
+from plaudit.models.heads import class_head, mixed, scalar_head
 from plaudit.models.load import cast, load
 from plaudit.models.machine import device, fast_bf16
 from plaudit.models.network import Network
@@ -89,9 +90,11 @@ class Assembly:
             "chunk": t.logit_chunk or (128 if self.precision.device.type == "cpu" else 1024),
         }
 
-    def trained(self, role: str, *, head: bool = False) -> Network:
-        """A network that starts as the base: a new adapter on it, or a copy of all its weights."""
+    def trained(self, role: str, *, head: bool = False, classes: int = 0) -> Network:
+        """A network that starts as the base: a new adapter on it, or a copy of all its weights; with a head where asked for."""
         scalar = scalar_head(self.base.width).to(self.precision.device) if head else None
+        if classes:
+            scalar = class_head(self.base.width, classes).to(self.precision.device)
         if self.lora:
             self.base.add_adapter(role, seed=self.training.seed + sum(map(ord, role)))
             return Network(role, self.base, adapter=role, head=scalar, **self.settings)
@@ -103,40 +106,50 @@ class Assembly:
         """The base as it is."""
         return Network("reference", self.base, **self.settings)
 
-    def reward(self, folder: Path) -> Network:
+    def reward(self, folder: Path, others: Sequence[Network] = ()) -> Network:
         """A trained reward model: on the shared base where it was trained on it, else with a base of its own beside it.
 
-        Also of its own where its kind of adapter cannot share a base with this run's (LoRA with IA3).
+        Also of its own where its kind of adapter cannot share a base with another's (LoRA with IA3). `others` are the
+        ensemble's members so far: adapters that were trained on the same base share it with them.
         """
         info = reward_info(folder)
-        kinds = {self.adapter.peft_type, info.lora.get("peft_type", "lora")}
-        if self.lora and info.adapter and info.base_digest == self.base.digest and kinds != set(TUNED):
-            return put_reward(folder, self.base, "reward", **self.settings)
+        name, kind = f"reward_{len(others) + 1}" if others else "reward", info.lora.get("peft_type", "lora")
+        beside = [other for other in others if other.adapter is not None]
+        bases = [(self.base, self.adapter.peft_type)] if self.lora else []
+        bases += [(other.base, other.base.options_of(str(other.adapter)).peft_type) for other in beside]
+        for base, theirs in bases:
+            if info.adapter and info.base_digest == base.digest and {kind, theirs} != set(TUNED):
+                return put_reward(folder, base, name, **self.settings)
         own = torch.bfloat16 if self.precision.bf16 else torch.float32
         return load_reward(folder, dtype=own, device=self.precision.device, **self.settings)
 
-    def critic(self, reward: Network | None, folder: Path | None, *, new_head: bool) -> Network:
+    def critic(self, reward: Network | None, folder: Path | None, *, new_head: bool, weights: Sequence[float] = ()) -> Network:
         """A critic started from the reward model where that is possible, else from the base with a head at 0.
 
         Possible: an adapter trained on this very base; with full fine-tuning, a model of the same width and depth.
 
         new_head: the head starts at 0 all the same; a reward model's own head was only ever asked at the end of answers.
+        weights: of a reward model's aspects, whose heads become the one of their weighted sum.
         """
         if reward is None or folder is None:
             return self.trained("critic", head=True)
-        network = self._critic_from(reward, folder)
-        if new_head:
+        network = self._critic_from(reward, folder, weights)
+        if new_head or reward.step_separator:  # a process reward model's head gives the logit of a chance, not a reward
             network.head = scalar_head(self.base.width).to(self.precision.device)
         return network
 
-    def _critic_from(self, reward: Network, folder: Path) -> Network:
+    def _critic_from(self, reward: Network, folder: Path, weights: Sequence[float]) -> Network:
         if self.lora and reward.base is self.base:
-            return put_reward(folder, self.base, "critic", **self.settings)
+            network = put_reward(folder, self.base, "critic", **self.settings)
+            if weights:
+                assert network.head is not None
+                network.head, network.aspects = mixed(network.head, weights), ()
+            return network
         network = self.trained("critic", head=True)
         alike = (reward.base.width, reward.base.depth) == (self.base.width, self.base.depth)
         if self.lora or not alike:  # the reward model's head reads features that this base does not make
             return network
         network.base.model.load_state_dict({k: v.float() for k, v in reward.base.merged(reward.adapter)})
         assert network.head is not None and reward.head is not None
-        network.head.load_state_dict(reward.head.state_dict())
+        network.head.load_state_dict((mixed(reward.head, weights) if weights else reward.head).state_dict())
         return network

@@ -12,19 +12,22 @@ from typing import Any
 import torch
 
 from plaudit.algorithms.base import Algorithm
+from plaudit.algorithms.classify import Classify
 from plaudit.config import Resolved
 from plaudit.core.batch import Batch
-from plaudit.data import collate, encode
+from plaudit.data import aspects, collate, encode, readers
 from plaudit.data.options import ReadConfig
 from plaudit.engines.base import Engine
 from plaudit.engines.opening import engine_for
 from plaudit.engines.torch_engine import TorchEngine
 from plaudit.models.base import AdapterConfig
 from plaudit.models.network import Network
-from plaudit.models.scorer import Scorer, reward_digest
+from plaudit.models.scorer import reward_digest
 from plaudit.registry import find
+from plaudit.rewards.aspects import reward_of, weights_of
+from plaudit.rewards.base import Reward
+from plaudit.rewards.ensemble import member_name, together
 from plaudit.rewards.mix import RewardConfig, mix
-from plaudit.rewards.model import ModelReward
 from plaudit.schema import UserError
 from plaudit.training.assemble import Assembly, ModelConfig
 from plaudit.training.feed import Feed
@@ -34,7 +37,7 @@ from plaudit.training.loop import Best, Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress
 from plaudit.training.regularise import RegularisationConfig
-from plaudit.training.rows import Encoder, Preparation, Prepared
+from plaudit.training.rows import Encoder, Preparation, Prepared, Study
 from plaudit.training.sources import Rollouts, Rows, Source
 
 Parts = tuple[Algorithm, dict[str, Network], Source]
@@ -53,6 +56,7 @@ FILES: dict[str, Offline] = {
     "demonstrations": Offline(encode.encode_demonstrations, encode.demonstration_rows, collate.collate_demonstrations),
     "rankings": Offline(encode.encode_rankings, encode.ranking_rows, collate.collate_rankings),
     "labels": Offline(encode.encode_labels, encode.label_rows, collate.collate_labels),
+    "aspects": Offline(aspects.encode_aspects, aspects.aspect_rows, aspects.collate_aspects),
     "steps": Offline(encode.encode_stepwise, encode.steps_rows, collate.collate_steps),
 }
 """What an algorithm eats -> how its files are read."""
@@ -119,8 +123,14 @@ class Builder:
         own = self.options[self.kind.Config]
         if self.kind.eats == "prompts":
             return self._online(own)
-        algorithm = self.kind(own)
-        return algorithm, self._networks(algorithm, None, None), self._offline(algorithm)
+        algorithm, adapter = self.kind(own), self.options[AdapterConfig]
+        if isinstance(algorithm, Classify) and adapter.use_peft and not adapter.mergeable:
+            raise UserError(
+                f"a classifier is saved as one model, into which an adapter of peft_type {adapter.peft_type} cannot be merged; "
+                "use lora, or use_peft=false"
+            )
+        source = self._offline(algorithm)  # first, since a head may be as wide as there are classes
+        return algorithm, self._networks(algorithm, None, None), source
 
     def _offline(self, algorithm: Algorithm) -> Rows:
         kind, tokenizer = FILES[algorithm.eats], self.assembly.tokenizer
@@ -131,7 +141,7 @@ class Builder:
             limit,
             one=lambda item, place, report: kind.one(tokenizer, item, place, report, rule),
         )
-        prepared = self._rows(algorithm.eats, encoder)
+        prepared = self._rows(algorithm.eats, encoder, algorithm.study)
         batched = partial(kind.collate, mismatched=True) if algorithm.mismatched else kind.collate
         feed = self.feed(prepared)
         if algorithm.mismatched and feed.portion < 2:
@@ -160,32 +170,47 @@ class Builder:
             fits=lambda prompt, place, report: encode.prompt_fits(assembly.tokenizer, prompt, place, report),
             look=look,
         )
-        prepared = self._rows("prompts", encoder)
-        path = Path(reward.reward_model_path) if reward.reward_model_path else None
-        judge = assembly.reward(path) if path else None
-        if path is not None:
-            self.folder.inputs(reward_model_path=reward_digest(path))
-        models = []
-        if judge is not None:
-            scorer = Scorer(judge, self.training.per_device_eval_batch_size)
-            models.append(ModelReward(scorer, judge.base.tokenizer, policy_tokenizer=assembly.tokenizer))
-        source = Rollouts(
-            prepared.rows,
-            prepared.held_out,
-            self.feed(prepared),
-            self._engine(),
-            mix(reward, models),
-            rollout,
-            self.training.seed,
-        )
         algorithm = self.kind(own, rollout.temperature)
+        prepared = self._rows("prompts", encoder, algorithm.study)
+        judges, models = self._judges(reward)
+        feed = self.feed(prepared)
+        beside = self._beside(algorithm, feed.portion)
+        rewards, seed = mix(reward, models), self.training.seed
+        source = Rollouts(prepared.rows, prepared.held_out, feed, self._engine(), rewards, rollout, seed, beside=beside)
         answers = source.feed.portion * rollout.num_generations
         if algorithm.mini_batches > answers:
             raise UserError(
                 f"num_mini_batches={algorithm.mini_batches} is more than the {answers} answers of a step; lower it, or raise "
                 "per_device_train_batch_size, gradient_accumulation_steps or num_generations"
             )
+        judge, path = (judges[0], Path(reward.reward_models[0])) if judges else (None, None)
         return algorithm, self._networks(algorithm, judge, path), source
+
+    def _beside(self, algorithm: Algorithm, prompts: int) -> Rows | None:
+        """Pre-training rows, of which a portion goes with every step, where the algorithm wants some."""
+        if algorithm.pretraining_file is None:
+            return None
+        items = readers.read_demonstrations(algorithm.pretraining_file)
+        self.folder.inputs(ptx_file=readers.dataset_digest(items))
+        limit, rule = self._max_length(), self.options[DataConfig].truncation
+        rows, report = encode.encode_demonstrations(self.assembly.tokenizer, items, max_length=limit, truncation=rule)
+        self._preparation().tell([f"ptx_file: {line}" for line in report.lines()])
+        feed = Feed(len(rows), algorithm.pretraining_rows or prompts, self.training.seed + 1)
+        return Rows(rows, [], collate.collate_demonstrations, feed, len(rows))
+
+    def _judges(self, options: RewardConfig) -> tuple[list[Network], list[Reward]]:
+        """The reward models, and what the mix takes of them: one, or their ensemble."""
+        judges: list[Network] = []
+        members: list[Reward] = []
+        paths = [Path(path) for path in options.reward_models]
+        for number, path in enumerate(paths, 1):
+            judge = self.assembly.reward(path, judges)
+            judges.append(judge)
+            name, size = member_name(number, len(paths)), self.training.per_device_eval_batch_size
+            members.append(reward_of(judge, name, options, batch_size=size, policy_tokenizer=self.assembly.tokenizer))
+        if paths:
+            self.folder.inputs(reward_model_path=" ".join(reward_digest(path) for path in paths))
+        return judges, together(options, members)
 
     def _engine(self) -> Engine:
         assembly, model = self.assembly, self.assembly.base.model
@@ -208,14 +233,20 @@ class Builder:
         found = {}
         for role, wants in algorithm.networks.items():
             if "value" in wants:
-                found[role] = self.assembly.critic(judge, folder, new_head=algorithm.critic_head == "zero")
+                new_head, weights = algorithm.critic_head == "zero", self._aspect_weights(judge)
+                found[role] = self.assembly.critic(judge, folder, new_head=new_head, weights=weights)
             else:
-                found[role] = self.assembly.trained(role, head="score" in wants)
+                classes = algorithm.width if "classes" in wants else 0
+                found[role] = self.assembly.trained(role, head=bool(wants & {"score", "steps"}), classes=classes)
         return found
 
-    def _rows(self, wants: Any, encoder: Encoder) -> Prepared:
+    def _aspect_weights(self, judge: Network | None) -> list[float]:
+        """What each aspect of the reward model weighs; none where it has no aspects."""
+        return list(weights_of(judge.aspects, self.options[RewardConfig].aspect_weights).values()) if judge is not None else []
+
+    def _rows(self, wants: Any, encoder: Encoder, study: Study) -> Prepared:
         """Training and held-out rows, split by prompt; what was found in them, and what was left out, is told and kept."""
-        found = self._preparation().prepare(wants, encoder, thumbs=self.kind.thumbs)
+        found = self._preparation().prepare(wants, encoder, thumbs=self.kind.thumbs, study=study)
         if self.training.early_stopping_patience and not (len(found.held_out) and self.training.eval_steps):
             raise UserError("early_stopping_patience needs held-out rows (eval_file, or eval_fraction above 0) and eval_steps")
         return found

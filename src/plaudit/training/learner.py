@@ -112,7 +112,7 @@ class Learner:
                 break
         self.steps += 1
         if not log.refused:
-            self.algorithm.after(described, len(batch))
+            self.algorithm.after(described, planning.answers(batch))
         return {
             **described,
             **self.algorithm.summarise(moments),
@@ -137,12 +137,13 @@ class Learner:
         sums = {name: float(self.total(part)) for name, part in batch.rows(torch.cat(mini)).sums().items()}
         moments: dict[str, Moments] = {}
         losses: dict[str, float] = {}
+        first = next(iter(self.networks))
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         for role, network in self.networks.items():
             for index in mini:
                 micro = batch.rows(index).normalised(sums)
-                if not _weighs(micro):
+                if not _weighs(micro) or (role != first and planning.pretraining(batch, index)):
                     continue
                 outputs, found = self._backward(network, role, micro, trunks[int(index[0])], draw)
                 for name, value in found.items():
@@ -219,6 +220,8 @@ class Learner:
                 stream[index, : values.shape[1]] = values
 
         for index in micros if reads else ():
+            if planning.pretraining(batch, index):
+                continue
             rows, trunk = batch.rows(index), trunks[int(index[0])]
             for role, network in self.networks.items():
                 if asked[role]:

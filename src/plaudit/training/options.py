@@ -123,6 +123,9 @@ class DataConfig:
     """The same with held-out rows; none splits them off the training file, by prompt."""
     eval_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
     """Share of prompts that is split off where there is no eval_file; 0 trains on everything."""
+    data_half: Literal["none", "a", "b"] = "none"
+    """Train on one half of the prompts only; a and b share none, whatever the seed, so that two independent reward models
+    exist: one to optimise, one to measure. Held-out rows stay whole."""
     max_length: Annotated[int, Ge(8)] = 1024
     """Tokens of a row; longer ones are cut or left out (`truncation`), and counted."""
     truncation: Literal["keep_start", "drop", "split"] = "keep_start"

@@ -14,7 +14,7 @@ from plaudit.data.layouts.base import Wants
 from plaudit.data.mixture import Mixture
 from plaudit.data.options import ReadConfig
 from plaudit.data.readers import Data, dataset_digest, read
-from plaudit.data.split import homes, point, prompt_key
+from plaudit.data.split import half, homes, point, prompt_key
 from plaudit.data.streaming import EncodeOne, Picked, encode_streamed, stream
 from plaudit.models.folder import cache_folder
 from plaudit.schema import UserError
@@ -24,6 +24,8 @@ from plaudit.training.progress import Progress
 
 Encode = Callable[[Sequence[Any]], tuple[list[Any], EncodeReport]]
 """Items to rows, those that are left out counted."""
+Study = Callable[[Sequence[Any], Sequence[Any], Sequence[str]], None]
+"""Looks at training and held-out items and the names of classes."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,13 @@ class Preparation:
     def __init__(self, data: DataConfig, reading: ReadConfig, folder: RunFolder, progress: Progress, seed: int) -> None:
         self.data, self.reading, self.folder, self.progress, self.seed = data, reading, folder, progress, seed
 
-    def prepare(self, wants: Wants, encoder: Encoder, *, thumbs: bool = False) -> Prepared:
-        """The rows of `train_file` and `eval_file`. UserError for what the user can mend. `thumbs`: labels must be 0 or 1."""
+    def prepare(
+        self, wants: Wants, encoder: Encoder, *, thumbs: bool = False, study: Study = lambda items, held_out, classes: None
+    ) -> Prepared:
+        """The rows of `train_file` and `eval_file`. UserError for what the user can mend.
+
+        thumbs: labels must be 0 or 1. study: looks at training and held-out items, and the names of classes, before encoding.
+        """
         found = self._read(self.data.train_file, wants, "train_file")
         train = np.arange(len(found.items))
         held: Data | None = None
@@ -68,6 +75,10 @@ class Preparation:
         elif self.data.eval_fraction:
             home = homes(self._points(found), (1 - self.data.eval_fraction, self.data.eval_fraction, 0.0))
             train, aside = np.flatnonzero(home == 0), np.flatnonzero(home == 1)
+        if self.data.data_half != "none":
+            whole, places_of = len(train), half([found.items[i] for i in train], self.data.data_half)
+            train = train[places_of]
+            self.tell([f"data_half {self.data.data_half}: {len(train):,} of {whole:,} rows are trained on"])
         if thumbs:
             for data in filter(None, (found, held)):
                 _require_thumbs(data)
@@ -79,6 +90,7 @@ class Preparation:
             items = [found.items[i] for i in train]
             others = held.items if held else [found.items[i] for i in aside]
             self.tell(check({"train": items, "validation": others}).lines())
+        study(items, others, found.classes)
         rows, places = self._encoded(items, encoder)
         held_out = self._encoded(others, encoder)[0] if len(others) else []
         return Prepared(rows, held_out, self._mixture(found, train[places]))

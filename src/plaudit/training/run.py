@@ -11,12 +11,16 @@ from typing import Any
 import torch
 import yaml
 
+from plaudit.algorithms.aspects import Aspects
+from plaudit.algorithms.classify import Classify
 from plaudit.config import Resolved
 from plaudit.config import options as known
+from plaudit.data.encode import STEP_SEPARATOR
 from plaudit.data.options import ReadConfig
 from plaudit.models import adapters
 from plaudit.models.adapter_folder import save_adapter, save_merged
 from plaudit.models.adapters import AdapterConfig
+from plaudit.models.classifier import save_classifier
 from plaudit.models.scorer import Scorer, save_reward
 from plaudit.rewards.mix import RewardConfig
 from plaudit.schema import JSON, UserError
@@ -28,6 +32,7 @@ from plaudit.training.loop import Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress, shown
 from plaudit.training.regularise import RegularisationConfig
+from plaudit.training.reports import held_out_report
 from plaudit.training.sources import Rollouts, Rows
 from plaudit.training.trace import traces
 
@@ -90,6 +95,9 @@ def _kept(loop: Loop, path: Path, *, best: bool) -> JSON:
     loop.take_best() if best else loop.take_last()
     if isinstance(loop.source, Rollouts):
         write_text(path / "trace.json", json.dumps(traces(loop.source, loop.learner, loop.step), ensure_ascii=False))
+    report = held_out_report(loop)
+    if report is not None:
+        write_text(path / "held_out.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     for half in (*path.glob(".model.*.part"), *path.glob(".adapter.*.part")):  # of a process that died while it wrote
         shutil.rmtree(half, ignore_errors=True)
     model = {"model": str(_save_model(loop, path / "model"))}
@@ -121,11 +129,27 @@ def settled(verb: str, resolved: Resolved, resumed: Path | None) -> Resolved:
 def _save_model(loop: Loop, folder: Path) -> Path:
     """The trained model as a folder that others can read; written beside and moved into place.
 
-    It is that of the algorithm's first role: a reward model where it gives scores, else a language model. A language model's
-    adapter that can be merged is saved so, and stands by itself in `adapter` beside it; another kind is `model` itself.
+    It is that of the algorithm's first role: a classifier where it gives classes, a reward model where it gives scores, else a
+    language model. A language model's adapter that can be merged is saved so, and stands by itself in `adapter` beside it;
+    another kind is `model` itself.
     """
     role, wants = next(iter(loop.learner.algorithm.networks.items()))
     network = loop.learner.networks[role]
+    algorithm = loop.learner.algorithm
+    if isinstance(algorithm, Aspects):
+        assert isinstance(loop.source, Rows)
+        rows = [loop.source.rows[i].rows[0].ids for i in range(min(NORMALISED_ROWS, len(loop.source.rows)))]
+        each = torch.tensor(Scorer(network).each(rows), dtype=torch.float64)
+        lie = zip(each.mean(0).tolist(), each.std(0, correction=0).tolist(), strict=True)
+        scales = {name: (mean, max(1e-6, width)) for name, (mean, width) in zip(algorithm.scale, lie, strict=True)}
+        save_reward(folder, network, aspects=scales)
+        return folder
+    if isinstance(algorithm, Classify):
+        save_classifier(folder, network, algorithm.classes)
+        return folder
+    if "steps" in wants:
+        save_reward(folder, network, step_separator=STEP_SEPARATOR)
+        return folder
     if "score" in wants:
         assert isinstance(loop.source, Rows)
         rows = [row.ids for item in loop.source.rows[:NORMALISED_ROWS] for row in item.rows]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from plaudit.core.batch import Batch
+from plaudit.core.batch import Batch, joined
 from plaudit.data.collate import collate_rollouts
 from plaudit.data.encode import Encoded
 from plaudit.engines.base import Engine, require_token_ids
@@ -61,9 +61,10 @@ class Rows:
     def evaluate(self, step: int, learner: Learner) -> tuple[dict[str, float], list[JSON]]:
         if not len(self.held_out):
             return {}, []
-        return {f"eval_{name}": value for name, value in learner.evaluate(self._batches()).items()}, []
+        return {f"eval_{name}": value for name, value in learner.evaluate(self.batches()).items()}, []
 
-    def _batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
+        """The held-out rows, in order of their length."""
         known = getattr(self.held_out, "lengths", None)  # of rows that are encoded when they are needed
         lengths = [item.length for item in self.held_out] if known is None else known
         ordered = sorted(range(len(self.held_out)), key=lambda i: lengths[i])
@@ -84,10 +85,13 @@ class Rollouts:
         options: RolloutConfig,
         seed: int,
         max_steps: int = 0,
+        beside: Rows | None = None,
     ) -> None:
+        """`beside`: pre-training rows, of which a portion goes with every step (side `ptx`)."""
         require_token_ids(engine, "policy-gradient training")
         self.prompts, self.held_out, self.feed, self.engine = prompts, held_out[: options.num_eval_prompts], feed, engine
         self.rewards, self.options, self.seed, self.max_steps = rewards, options, seed, max_steps
+        self.beside = beside
         self.asked: dict[str, Prompt] = {}
         """The prompts of the last answers."""
 
@@ -115,7 +119,10 @@ class Rollouts:
             "time/generate": seconds,
             "time/rollouts": time.perf_counter() - clock,
         }
-        return Portion(collate_rollouts(kept), found, [self.sample(item) for item in scored[:2]])
+        batch = collate_rollouts(kept)
+        if self.beside is not None:
+            batch = with_pretraining(batch, self.beside.at(step, learner).batch)
+        return Portion(batch, found, [self.sample(item) for item in scored[:2]])
 
     def evaluate(self, step: int, learner: Learner) -> tuple[dict[str, float], list[JSON]]:
         """One answer to each held-out prompt, with the same seeds at every evaluation."""
@@ -170,6 +177,14 @@ class Rollouts:
             "parts": item.parts,
             "truncated": item.completion.truncated,
         }
+
+
+def with_pretraining(answers: Batch, rows: Batch) -> Batch:
+    """Sampled answers and pre-training rows behind them, told apart by the side `ptx`."""
+    marked = [
+        batch.with_(sides={"ptx": batch.mask.new_full((len(batch),), mark)}) for batch, mark in ((answers, 0.0), (rows, 1.0))
+    ]
+    return joined(*marked)
 
 
 def lengths(scored: Sequence[Scored]) -> dict[str, float]:

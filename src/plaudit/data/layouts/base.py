@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from plaudit.schema import JSON, UserError
 
-Wants = Literal["demonstrations", "rankings", "labels", "prompts", "steps", "texts"]
+Wants = Literal["demonstrations", "rankings", "labels", "aspects", "prompts", "steps", "texts"]
 """What rows are read as; an algorithm's `eats` says which one it needs."""
 Tally = Counter[str]
 """What was left out or changed on the way, in words, with its count."""

@@ -1,0 +1,36 @@
+"""What the trained model says of the held-out rows, row by row: figures that no sum over micro-batches can give."""
+
+from __future__ import annotations
+
+import torch
+
+from plaudit.algorithms.classify import Classify
+from plaudit.algorithms.rating import Rating
+from plaudit.core.batch import Batch, Outputs
+from plaudit.evaluation.classification import ClassificationReport
+from plaudit.evaluation.ratings import rating_report
+from plaudit.schema import JSON
+from plaudit.training.loop import Loop
+from plaudit.training.sources import Rows
+
+
+def held_out_report(loop: Loop) -> JSON | None:
+    """The report of the algorithm's kind on the held-out rows; None where it has none, or nothing was held out."""
+    algorithm, source = loop.learner.algorithm, loop.source
+    if not isinstance(source, Rows) or not source.held_out or not isinstance(algorithm, Classify | Rating):
+        return None
+    asked = _asked(loop, source)
+    labels = [value for batch, _ in asked for value in batch["label"].tolist()]
+    if isinstance(algorithm, Classify):
+        said = [number for _, found in asked if found.classes is not None for number in found.classes.argmax(-1).tolist()]
+        return ClassificationReport.of([int(value) for value in labels], said, algorithm.classes).as_json()
+    scores = [algorithm.predicted(found.score) for _, found in asked if found.score is not None]
+    return rating_report(labels, torch.cat(scores).tolist())
+
+
+@torch.no_grad()
+def _asked(loop: Loop, source: Rows) -> list[tuple[Batch, Outputs]]:
+    """The held-out batches and what the first role's network makes of them."""
+    role, wants = next(iter(loop.learner.algorithm.networks.items()))
+    batches = [batch.to(loop.learner.device) for batch in source.batches()]
+    return [(batch, loop.learner.networks[role](batch, wants)) for batch in batches]

@@ -99,14 +99,14 @@ def test_what_is_not_there(name, said):
 
 def test_a_missing_package_is_named_and_so_is_the_line_of_a_bug(tmp_path):
     (tmp_path / "needs.py").write_text("import no_such_package_xyz\n")
-    (tmp_path / "ours.py").write_text("import plaudit.no_such_room\n")
+    (tmp_path / "broken_part.py").write_text("import plaudit.no_such_room\n")
     (tmp_path / "broken.py").write_text("1 / 0\n")
     sys.path.append(str(tmp_path))
     try:
         with pytest.raises(UserError, match="needs the package no_such_package_xyz, which is not installed"):
             registry.find("rewards", "needs:f")
         with pytest.raises(ModuleNotFoundError, match=r"plaudit\.no_such_room"):
-            registry.find("rewards", "ours:f")
+            registry.find("rewards", "broken_part:f")
     finally:
         sys.path.remove(str(tmp_path))
     for _ in range(2):

@@ -80,7 +80,7 @@ def test_there_are_commands_to_check():
 def test_every_command_names_what_is_there(command, capsys):
     words = shlex.split(command)
     if words[0] == "make":
-        targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+        targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
         variables = set(re.findall(r"\b(ARGS|TORCH_INDEX|PYTHON)\b", (ROOT / "Makefile").read_text("utf-8")))
         given = {word.split("=")[0] for word in words[1:] if "=" in word}
         assert {word for word in words[1:] if "=" not in word} <= targets and given <= variables

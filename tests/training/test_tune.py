@@ -106,7 +106,7 @@ def test_every_mistake_is_told_before_anything_is_trained(place, nursery):
     assert done.err.startswith("plaudit: 4 mistakes in the search:")
     for words in (
         "there is no option warmup_stepz; did you mean warmup_steps?",
-        "lr_scheduler_type must be one of constant, linear, cosine",
+        "lr_scheduler_type must be one of constant, constant_with_warmup, linear, cosine",
         "learning_rate needs low below high, and above 0 where it is log",
         "max_steps must be an integer, 1 or more",
     ):

@@ -1,5 +1,6 @@
 """DPO, SimPO, ORPO, KTO, online DPO and best of n on numbers worked by hand."""
 
+import dataclasses
 import math
 
 import pytest
@@ -16,6 +17,7 @@ from plaudit.core.batch import Outputs, from_rows
 from plaudit.data.collate import collate_labels
 from plaudit.data.encode import Encoded
 from plaudit.data.template import Row
+from small_networks import learner, rollouts, weights
 
 F64 = torch.float64
 NOW = [[0.0, -1.0, -1.0], [0.0, -2.0]]
@@ -186,3 +188,14 @@ def test_a_ranking_of_three_is_refused_with_advice():
 
     with pytest.raises(UserError, match="learns from pairs, but a row ranks more than two answers"):
         pairs.opponent(rankings((3,)))
+
+
+def test_a_step_in_which_no_prompt_has_two_answers_changes_nothing():
+    """Rewards that do not apply leave lone answers: each is its own opponent, a tie that weighs nothing."""
+    made = learner("online_dpo")
+    before = weights(made)
+    batch = rollouts(4)
+    alone = dataclasses.replace(batch, group=torch.arange(4), place=torch.zeros(4, dtype=torch.long))
+    told = made.step(alone)
+    assert told["pairs/tied"] == 1.0 and told["refused"] == 0.0
+    assert torch.equal(weights(made), before)

@@ -53,13 +53,12 @@ class OnlineDPO(Algorithm):
     shown = ("reward", "rewards/accuracies", "objective/kl")
 
     def arrange(self, batch: Batch) -> Batch:
-        """The best and the worst answer of each prompt (of equals the first), as places 0 and 1; lone answers are left out."""
+        """The best and the worst answer of each prompt, of equals the first, as places 0 and 1; a lone one is both: a tie."""
         kept: list[int] = []
         reward = batch["reward"]
         for rows in batch.groups():
-            if len(rows) > 1:
-                order = sorted(rows.tolist(), key=lambda row: (-float(reward[row]), int(batch.place[row])))
-                kept += [order[0], order[-1]]
+            order = sorted(rows.tolist(), key=lambda row: (-float(reward[row]), int(batch.place[row])))
+            kept += [order[0], order[-1]]
         chosen = batch.rows(kept)
         ones = torch.ones_like(chosen["reward"])
         place = torch.arange(len(chosen), device=chosen.ids.device) % 2

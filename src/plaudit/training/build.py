@@ -149,7 +149,8 @@ class Builder:
                 f"{self.kind.__name__} compares each answer with another row's, so a step needs 2 rows or more; raise "
                 "per_device_train_batch_size or gradient_accumulation_steps, or give more rows"
             )
-        return Rows(prepared.rows, prepared.held_out, batched, feed, self.training.per_device_eval_batch_size)
+        least = 2 if algorithm.mismatched else 1
+        return Rows(prepared.rows, prepared.held_out, batched, feed, self.training.per_device_eval_batch_size, least)
 
     def _online(self, own: Any) -> Parts:
         assembly, rollout, reward = self.assembly, self.options[RolloutConfig], self.options[RewardConfig]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -49,9 +50,17 @@ class Rows:
     """Offline: rows of a file, in the feed's order."""
 
     def __init__(
-        self, rows: Sequence[Encoded], held_out: Sequence[Encoded], collate: Collate, feed: Feed, eval_rows: int
+        self,
+        rows: Sequence[Encoded],
+        held_out: Sequence[Encoded],
+        collate: Collate,
+        feed: Feed,
+        eval_rows: int,
+        least: int = 1,
     ) -> None:
-        self.rows, self.held_out, self.collate, self.feed, self.eval_rows = rows, held_out, collate, feed, eval_rows
+        """`eval_rows` held-out rows come in one batch, and never fewer than `least` where there are so many."""
+        self.rows, self.held_out, self.collate, self.feed = rows, held_out, collate, feed
+        self.eval_rows, self.least = max(eval_rows, least), least
 
     def at(self, step: int, learner: Learner) -> Portion:
         chosen = [self.rows[i] for i in self.feed.at(step)]
@@ -68,8 +77,11 @@ class Rows:
         known = getattr(self.held_out, "lengths", None)  # of rows that are encoded when they are needed
         lengths = [item.length for item in self.held_out] if known is None else known
         ordered = sorted(range(len(self.held_out)), key=lambda i: lengths[i])
-        for start in range(0, len(ordered), self.eval_rows):
-            yield self.collate([self.held_out[i] for i in ordered[start : start + self.eval_rows]])
+        starts = list(range(0, len(ordered), self.eval_rows))
+        if len(starts) > 1 and len(ordered) - starts[-1] < self.least:
+            starts.pop()  # too few to be a batch: they join the one before
+        for start, end in itertools.pairwise([*starts, len(ordered)]):
+            yield self.collate([self.held_out[i] for i in ordered[start:end]])
 
 
 class Rollouts:

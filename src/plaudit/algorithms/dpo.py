@@ -27,7 +27,7 @@ from annotated_types import Ge, Gt, Lt
 from plaudit.algorithms import pairs
 from plaudit.algorithms.base import Algorithm, Moments, Tensor, Want
 from plaudit.config import config
-from plaudit.core import masked
+from plaudit.core import masked, preference
 from plaudit.core.batch import Batch, Outputs
 
 LossType = Literal["sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "apo_zero", "apo_down"]
@@ -62,9 +62,7 @@ def pair_loss(kind: LossType, ratio: Tensor, batch: Batch, beta: float, smoothin
         ratio = ratio / pairs.lengths(batch)
     delta = ratio - ratio[other]
     if kind in ("sigmoid", "sigmoid_norm"):
-        p = batch["probability"] * (1 - smoothing) + (1 - batch["probability"]) * smoothing
-        logit = beta * delta - batch["margin"]
-        return -p * F.logsigmoid(logit) - (1 - p) * F.logsigmoid(-logit)
+        return preference.bradley_terry(beta * ratio, other, batch["margin"], pairs.smoothed(batch, smoothing))
     if kind == "hinge":
         return torch.relu(1 - beta * delta)
     if kind == "ipo":

@@ -35,6 +35,11 @@ def winners(batch: Batch) -> Tensor:
     return first * batch["weight"] if "weight" in batch.sides else first
 
 
+def smoothed(batch: Batch, share: float) -> Tensor:
+    """How sure we are of the order of each pair, [R], where a `share` of all labels is taken to be wrong (cDPO)."""
+    return batch["probability"] * (1 - share) + (1 - batch["probability"]) * share
+
+
 def metrics(reward: Tensor, logp: Tensor, batch: Batch) -> dict[str, Moments]:
     """TRL's names for implicit rewards [R] and log-probabilities of answers [R]; a tie counts half in the accuracy."""
     first = (batch.place == 0).to(batch.mask.dtype)

@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 
 from plaudit.algorithms import pairs
 from plaudit.algorithms.base import Algorithm, Moments, Tensor, Want
 from plaudit.config import config
-from plaudit.core import masked
+from plaudit.core import masked, preference
 from plaudit.core.batch import Batch, Outputs
 
 
@@ -54,9 +53,9 @@ class SimPO(Algorithm):
     def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         o, reward = self.options, self._reward(outputs, batch)
         assert outputs.logp is not None
-        logit = reward - reward[pairs.opponent(batch)] - o.simpo_gamma - batch["margin"]
-        p = batch["probability"] * (1 - o.label_smoothing) + (1 - batch["probability"]) * o.label_smoothing
-        terms = {"pair": -p * F.logsigmoid(logit) - (1 - p) * F.logsigmoid(-logit)}
+        margin = batch["margin"] + o.simpo_gamma
+        smoothed = pairs.smoothed(batch, o.label_smoothing)
+        terms = {"pair": preference.bradley_terry(reward, pairs.opponent(batch), margin, smoothed)}
         if o.cpo_alpha:
             terms["nll"] = -o.cpo_alpha * outputs.logp
         return terms

@@ -1,6 +1,7 @@
 # make demo | test | quick | check | faults | parity | parity-docs | install        ARGS="..." is handed on: make demo ARGS="--quick --seed 2"
 # Each makes .venv when it is absent or older than constraints.txt or pyproject.toml; nothing but Python 3.11 is needed before.
 # PYTHON=/path/to/python3   the Python to build .venv from
+# JOBS=N                    test processes, one thread each (all cores, at most 4)
 # TORCH_INDEX=URL           take torch from this package index instead of pip's own (a CPU or another CUDA build)
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -8,12 +9,15 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 TORCH := $(shell grep '^torch==' constraints.txt)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()))')
+# Several processes with one thread each: faster than one process with several threads, and what a test sees does not depend on the machine.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal
 
 .PHONY: help install demo test quick check faults parity parity-docs
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 install: .venv/installed
 
@@ -21,13 +25,13 @@ demo: .venv/installed
 	$(BIN)/plaudit demo $(ARGS)
 
 test: .venv/installed
-	@$(BIN)/pytest -m "not faults" $(ARGS)
+	@$(PYTEST) -m "not faults" $(ARGS)
 
 quick: .venv/installed
-	@$(BIN)/pytest -m "not slow and not model and not faults" $(ARGS)
+	@$(PYTEST) -m "not slow and not model and not faults" $(ARGS)
 
 faults: .venv/installed
-	@$(BIN)/pytest -m faults $(ARGS)
+	@$(PYTEST) -m faults $(ARGS)
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -89,6 +89,7 @@ def test_options_that_cannot_be_meant(words):
         load([PPOConfig], None, words)
 
 
+@pytest.mark.slow
 def test_a_run_takes_a_portion_with_every_step(tmp_path):
     rows = [{"prompt": f"Where is order {i}?", "completion": f" On its way {i}."} for i in range(12)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

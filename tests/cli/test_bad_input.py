@@ -42,6 +42,7 @@ def test_a_start_with_bad_data_can_be_mended_and_repeated(runs):
     assert runs.start("mended", *words).code == 0
 
 
+@pytest.mark.slow
 def test_a_reward_that_raises_late_loses_no_step(runs):
     """The steps so far are in a checkpoint; mended, the run goes on and ends as if nothing had been."""
     script = runs.root / "late.py"
@@ -72,6 +73,7 @@ def test_resume_with_another_config_names_what_changed_and_loses_nothing(runs):
     assert {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_resume_with_other_data_is_refused(runs):
     folder = runs.root / "swapped"
     folder.mkdir()
@@ -93,6 +95,7 @@ def test_held_out_prompts_that_are_trained_on_are_told_of(runs):
     assert set(told) <= {line.split(" ", 1)[1] for line in (runs.root / "leak" / "run" / "events.log").read_text().splitlines()}
 
 
+@pytest.mark.slow
 def test_rows_longer_than_the_context_are_cut_and_told_of(runs):
     (runs.root / "context").mkdir()
     data(*({"prompt": f"Where {i}?", "completion": " on the way" * 200} for i in range(9)))(runs.root / "context", runs)

@@ -113,6 +113,7 @@ print(tracemalloc.get_traced_memory()[1])
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_text(tmp_path):
     path = tmp_path / "large.jsonl"
     with path.open("w") as file:

@@ -30,6 +30,7 @@ def test_defect_h_the_critic_is_in_the_checkpoint_whole(tmp_path):
     assert not torch.equal(first["critic"]["model.norm.weight"], first["policy"]["model.norm.weight"])
 
 
+@pytest.mark.slow
 def test_defect_i_a_resumed_run_ends_as_one_that_was_never_stopped(tmp_path):
     """There: no resume at all. Here critic, both optimisers, KL coefficient, samples and metrics are the same to a bit."""
     words = ("save_steps=1", "save_total_limit=9", "eval_steps=2", "kl_target=0.01", "kl_horizon=20", "num_mini_batches=2")

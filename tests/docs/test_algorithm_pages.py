@@ -82,6 +82,7 @@ def logged(nursery, tmp_path_factory):
 
 
 @pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.slow
 def test_every_metric_that_a_run_logs_is_in_its_page_or_the_shared_one(logged, verb):
     shared = set().union(*(metrics for verbs, metrics in shared_metrics().values() if verb in verbs))
     assert sorted(logged[verb] - own_metrics(verb) - shared) == []

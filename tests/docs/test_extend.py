@@ -49,6 +49,7 @@ def learns(run):
     assert list((run / "model").glob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_the_algorithm_of_the_page_trains_from_a_file(nursery, tmp_path):
     folder = write_data(tmp_path) / "here"
     folder.mkdir()

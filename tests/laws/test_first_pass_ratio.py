@@ -32,6 +32,7 @@ def test_it_is_1_for_every_algorithm_that_has_a_ratio(kind, autocast):
             assert (DEVIATION in metrics) == ("val/ratio" in metrics)
 
 
+@pytest.mark.slow
 def test_it_is_1_with_full_fine_tuning_a_shared_trunk_and_checkpointing_too():
     batch = rollouts(5, dtype=torch.float32)
     for settings in ({"full": True}, {"lora": {"lora_layers": 1}}, {"checkpointing": True}, {"lora": {"lora_dropout": 0.5}}):

@@ -48,5 +48,6 @@ def test_the_command_line_starts_without_the_slow_ones():
     assert loaded_by("plaudit.cli.main") & (HEAVY | slow) == set()
 
 
+@pytest.mark.slow
 def test_the_look_sees_a_heavy_import():
     assert "torch" in loaded_by("torch") & HEAVY

@@ -35,6 +35,7 @@ def with_dense(batch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ppo", "reinforce_pp"])
 def test_dense_rewards_keep_the_law_and_move_the_gradient(kind):
     plain = rollouts(7)
@@ -44,6 +45,7 @@ def test_dense_rewards_keep_the_law_and_move_the_gradient(kind):
 PTX = {"ptx_coef": 0.5, "ptx_file": "x"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_pretraining_rows_keep_the_law_and_move_the_gradient(full):
     batch = with_pretraining(rollouts(7), demonstrations(5, seed=9))

@@ -200,6 +200,7 @@ def test_a_stage_that_ctrl_c_stops_goes_on(finished, nursery, tmp_path):
     assert states(nursery, tmp_path)["sft"] == "run"
 
 
+@pytest.mark.slow
 def test_only_and_from_need_what_is_finished(finished, nursery, tmp_path):
     write(tmp_path)
     sentence = nursery.run("run", "--only", "answers", cwd=tmp_path).refusal

@@ -22,6 +22,7 @@ def test_quality_is_mixed_around_the_middle():
     assert min(totals) < 0.25 and max(totals) > 0.9
 
 
+@pytest.mark.slow
 def test_every_part_is_there_about_half_the_time():
     """The chances of demonstrations.py, as the rubric reads them: each thing is done in some answers, not in all."""
     demos = demonstrations(PROMPTS, seed=4)

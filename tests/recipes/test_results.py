@@ -64,3 +64,14 @@ def test_what_is_finished_is_not_run_again(tmp_path, results):
     assert first["n"] == len(test.read_text().splitlines()) > 1 and 0 <= first["value"] <= 1
     shutil.rmtree(tmp_path / "out" / "reward-on-made-pairs" / "seed1" / "run")
     assert results.run(experiment, tmp_path, tmp_path / "out", 1, "tiny") == first
+
+
+def test_pairs_of_a_run_without_pairs_are_counted_as_dpo_counts_them(tmp_path, results):
+    """A run of DPO says the share itself; its saved model beside the untouched one gives the same."""
+    lines(tmp_path / "made.jsonl", pairs(80))
+    options = {"max_steps": 2, "bf16": False, "learning_rate": 0.02}
+    experiment = results.Experiment("dpo on made pairs", "made.jsonl", "dpo", "eval_rewards/accuracies", options)
+    said = results.run(experiment, tmp_path, tmp_path / "out", 1, "tiny")["value"]
+    folder = tmp_path / "out" / "dpo-on-made-pairs" / "seed1"
+    assert said == results.preferred(folder / "run" / "model", "tiny", folder / "test.jsonl")
+    assert said != 0.5, "the pairs must have been told apart, one way or the other"

@@ -267,6 +267,7 @@ def test_rotation_keeps_the_newest_and_the_best(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-11", "checkpoint-2"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(tmp_path):
     """A file system of 300 KiB in a mount namespace of our own."""
     script = (

@@ -22,6 +22,7 @@ def runs(nursery, tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["sft", "reward", "kto", "ppo"])
 def test_a_streamed_run_is_the_run(runs, verb):
     words = [*runs.words(verb), "streaming=true"]
@@ -30,6 +31,7 @@ def test_a_streamed_run_is_the_run(runs, verb):
     same(runs.root / f"streamed-{verb}" / "run", runs.whole(verb, False))
 
 
+@pytest.mark.slow
 def test_a_mixture_is_told_and_killed_it_ends_the_same(runs):
     words = [*runs.words("sft"), MIXTURE]
     done = runs.start("mixed", *words)
@@ -44,6 +46,7 @@ def test_a_mixture_is_told_and_killed_it_ends_the_same(runs):
     same(runs.root / "mixed-streamed" / "run", runs.root / "mixed" / "run")
 
 
+@pytest.mark.slow
 def test_other_layouts_and_conversions_are_told(runs):
     done = runs.start("alpaca", *runs.words("sft"), "train_file=../alpaca.json")
     assert done.code == 0 and "../alpaca.json: 24 demonstrations (alpaca)" in done.err, done.err

@@ -49,6 +49,7 @@ def test_the_plot_is_svg_with_the_suggestion():
     assert drawn.tag.endswith("svg") and "suggested: 1e-05" in "".join(drawn.itertext())
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_tiny_model(nursery, tmp_path):
     write_data(tmp_path)
     (tmp_path / "one").mkdir()

@@ -159,6 +159,7 @@ def test_the_average_is_what_is_saved(nursery, tmp_path):
     assert torch.equal(saved[name], average[name]) and not torch.equal(saved[name], trained[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optim", ["adafactor", "sgd", "muon"])
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_the_default_rate_of_each_optimiser_learns(optim, full):

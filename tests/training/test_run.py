@@ -77,6 +77,7 @@ def test_killed_in_a_process_of_its_own_it_ends_the_same(runs, place, verb):
     finish(runs, place, runs.words(verb), runs.whole(verb, False))
 
 
+@pytest.mark.slow
 def test_killed_between_model_and_summary(runs, place):
     words, whole = runs.words("sft"), runs.whole("sft", False)
     assert runs.start(place, *words, at=At("summary.json")).code == -signal.SIGKILL
@@ -98,6 +99,7 @@ def test_a_torn_newest_checkpoint_falls_back_and_ends_the_same(runs, place):
 # -- SIGTERM and Ctrl-C -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("verb", FIRST)
 def test_a_signal_writes_a_checkpoint_and_exits(runs, place, verb, number):
@@ -168,6 +170,7 @@ def test_the_last_weights_are_saved_where_that_is_asked_for(runs, place):
     assert all(torch.equal(value, saved[name]) for name, value in last.items() if name in saved)
 
 
+@pytest.mark.slow
 def test_early_stopping_stops_and_stays_stopped(runs, place):
     words = [*runs.words("sft"), "learning_rate=0.5", "early_stopping_patience=1", "max_steps=20"]
     killed = runs.start(place, *words, at=At(".model."))

@@ -49,6 +49,7 @@ def runs(nursery, tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "what"), [("AtStart", "start"), ("AtLog", "log"), ("AtFinish", "finish")])
 def test_a_tracker_that_fails_is_switched_off_and_changes_nothing(runs, where, what):
     whole = runs.whole("sft", False)
@@ -93,6 +94,7 @@ def killed_and_resumed(runs: Runs, place: str, tracker: str) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_tensorboard_has_one_point_for_each_step_of_a_resumed_run(runs):
     pytest.importorskip("tensorboard")
     run = killed_and_resumed(runs, "tensorboard", "tensorboard")

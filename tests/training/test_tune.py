@@ -113,6 +113,7 @@ def test_every_mistake_is_told_before_anything_is_trained(place, nursery):
         assert words in done.err, words
 
 
+@pytest.mark.slow
 def test_the_winner_is_the_best_over_seeds_that_the_search_had_not_seen(whole):
     folder, summary = whole
     assert summary["trials"]["complete"] + summary["trials"]["pruned"] == 5 and summary["trials"]["failed"] == 0
@@ -155,6 +156,7 @@ def test_a_killed_search_goes_on_and_ends_the_same(whole, place, nursery, text, 
     assert {**again, "seconds": 0} == {**summary, "seconds": 0}
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_it_and_the_same_command_goes_on(whole, place, nursery):
     _, summary = whole
     stopped = nursery.run("tune", "tune.yaml", cwd=place, at=At("checkpoint-2", signal=signal.SIGINT))
@@ -163,6 +165,7 @@ def test_ctrl_c_stops_it_and_the_same_command_goes_on(whole, place, nursery):
     assert json.loads(done.out)["finals"] == summary["finals"]
 
 
+@pytest.mark.slow
 def test_another_search_is_refused_and_more_trials_are_not(whole, nursery):
     folder, _ = whole
     sentence = nursery.run("tune", "tune.yaml", "seeds=3", cwd=folder).refusal
@@ -171,6 +174,7 @@ def test_another_search_is_refused_and_more_trials_are_not(whole, nursery):
     assert done.code == 0 and sum(json.loads(done.out)["trials"].values()) == 6
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_is_counted_and_one_that_always_fails_ends_the_search(place, nursery):
     words = ["search={learning_rate: [1e30], lr_scheduler_type: [constant]}", "max_steps=8", "seeds=1"]
     sentence = nursery.run("tune", "tune.yaml", *words, cwd=place).refusal

@@ -40,6 +40,19 @@ def test_generate_answers_prompts_of_the_shell_and_of_a_file(capsys, tmp_path, p
     assert code == 0 and out.index("Hi") < out.index("Where is order 1182?") < out.index("Hello")
 
 
+@pytest.mark.parametrize("verb", ["generate", "evaluate"])
+def test_prompts_may_stand_under_another_name_in_another_type_of_file(capsys, tmp_path, verb):
+    path = tmp_path / "questions.csv"
+    path.write_text("question,topic\nWhere is it?,order\nHello,hi\n")
+    words = {"generate": ["--prompts", path], "evaluate": [path, f"reward_funcs=[{tmp_path}/rules.py:half]"]}[verb]
+    (tmp_path / "rules.py").write_text("def half(completions, **columns):\n    return [0.5] * len(completions)\n")
+    name = "dataset_columns={prompt: question}"
+    code, out, err = run(capsys, verb, "tiny", *words, name, "max_new_tokens=3", "--json")
+    found = json.loads(out)
+    assert code == 0, err
+    assert (len(found) if verb == "generate" else found["prompts"]) == 2
+
+
 def test_a_run_is_named_by_its_folder_or_its_id(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "seven" / "model").mkdir(parents=True)

@@ -14,6 +14,7 @@ import yaml
 
 from plaudit.cli import main as cli
 from plaudit.config import load
+from plaudit.data.options import ReadConfig
 from plaudit.registry import names
 from plaudit.schema import Sampling, UserError
 
@@ -144,7 +145,7 @@ def test_an_unwritable_folder_for_real(tmp_path):
 def test_config_prints_a_file_that_loads_back(capsys, tmp_path):
     code, out, _ = run(capsys, "config", "generate")
     (tmp_path / "g.yaml").write_text(out)
-    assert code == 0 and load([Sampling], tmp_path / "g.yaml")[Sampling] == Sampling()
+    assert code == 0 and load([Sampling, ReadConfig], tmp_path / "g.yaml")[Sampling] == Sampling()
     assert yaml.safe_load(out)["max_new_tokens"] == 128
     described = json.loads(run(capsys, "config", "generate", "--json")[1])["stop_token_ids"]
     assert described["allowed"] == "a list, each an integer" and described["help"].startswith("Ids that end an answer")

@@ -42,18 +42,15 @@ def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
         from plaudit.pipeline.demo_config import DemoConfig
 
         return [DemoConfig], {}
-    if verb == "data":
-        from plaudit.data.options import ReadConfig
-
-        return [ReadConfig], {}
     if verb in OTHERS:
+        from plaudit.data.options import ReadConfig
         from plaudit.schema import Sampling
 
-        if verb != "evaluate":
-            return [Sampling], {}
-        from plaudit.rewards.mix import RewardConfig
+        if verb == "evaluate":
+            from plaudit.rewards.mix import RewardConfig
 
-        return [Sampling, RewardConfig], {}
+            return [Sampling, RewardConfig, ReadConfig], {}
+        return {"data": [ReadConfig], "generate": [Sampling, ReadConfig], "chat": [Sampling]}[verb], {}
     from plaudit.registry import names
 
     known = names("algorithms")

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from plaudit.cli.show import AsJson, Words, emit, figure, progress
+from plaudit.cli.show import AsJson, Words, emit, figure, progress, prompts_of
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run, a model folder, file or name, or URL#MODEL.")],
-    prompts: Annotated[Path, typer.Argument(help="A JSONL file with a `prompt` column, held out from training.")],
+    prompts: Annotated[Path, typer.Argument(help="A file with prompts that were held out from training.")],
     words: Words = None,
     against: Annotated[str | None, typer.Option(metavar="RUN|MODEL", help="Answer with this one too, and compare.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Answers to each prompt.")] = 1,
@@ -20,15 +20,15 @@ def evaluate(
 ) -> None:
     """Evaluate a model: `plaudit evaluate RUN held-out.jsonl --against MODEL "reward_funcs=[rules.py:polite]"`."""
     from plaudit.config import load
-    from plaudit.data.readers import read_prompts
+    from plaudit.data.options import ReadConfig
     from plaudit.engines.opening import open_engine
     from plaudit.evaluation.against import compared, figures, judges_of, rewards_of
     from plaudit.rewards.mix import RewardConfig
     from plaudit.schema import Sampling
 
-    resolved = load([Sampling, RewardConfig], None, words or [])
+    resolved = load([Sampling, RewardConfig, ReadConfig], None, words or [])
     judges = judges_of(resolved[RewardConfig])
-    asked = read_prompts(prompts)
+    asked = prompts_of(prompts, resolved[ReadConfig])
     result: dict[str, Any] = {"prompts": len(asked), "samples": n}
     tables = []
     for role, name in {"model": model, "against": against}.items():

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from plaudit.cli.show import AsJson, Words, progress
+from plaudit.cli.show import AsJson, Words, progress, prompts_of
+from plaudit.data.options import ReadConfig
 from plaudit.schema import Completion, Message, Prompt, Sampling, UserError, to_json
 
 
@@ -17,7 +18,7 @@ def generate(
     model: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run, a model folder, file or name, or URL#MODEL.")],
     words: Words = None,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="What the user says; may be given often.")] = None,
-    prompts: Annotated[Path | None, typer.Option(help="A JSONL file with a `prompt` column.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="A file with prompts, in any layout of docs/data.md.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Answers to each prompt.")] = 1,
     output: Annotated[
         Path | None, typer.Option(help="Write the completions, ids and log-probabilities included, as JSONL.")
@@ -28,8 +29,9 @@ def generate(
     from plaudit.config import load
     from plaudit.engines.opening import open_engine
 
-    sampling = load([Sampling], None, words or [])[Sampling]
-    asked = _asked(prompt or [], prompts)
+    resolved = load([Sampling, ReadConfig], None, words or [])
+    sampling = resolved[Sampling]
+    asked = _asked(prompt or [], prompts, resolved[ReadConfig])
     engine = open_engine(model)
     with progress("answers") as told:
         answers = engine.generate(asked, n, sampling, told)
@@ -43,12 +45,10 @@ def generate(
         _print(asked, answers)
 
 
-def _asked(spoken: list[str], file: Path | None) -> list[Prompt]:
+def _asked(spoken: list[str], file: Path | None, reading: ReadConfig) -> list[Prompt]:
     asked = [Prompt(messages=(Message("user", text),)) for text in spoken]
     if file is not None:
-        from plaudit.data.readers import read_prompts
-
-        asked += read_prompts(file)
+        asked += prompts_of(file, reading)
     if not asked:
         raise UserError("nothing to answer: give --prompt TEXT or --prompts FILE")
     return asked

@@ -44,6 +44,16 @@ def file_and_words(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     return None, list(words)
 
 
+def prompts_of(path: Path, options: Any) -> list[Any]:
+    """The prompts of a file, read as `options` (a ReadConfig) say; what was converted or left out is told on stderr."""
+    from plaudit.data.readers import read
+
+    found = read(options.part(path), "prompts", **options.keywords())
+    for line in found.lines():
+        typer.echo(line, err=True)
+    return found.items
+
+
 def emit(result: Any, as_json: bool, title: str = "") -> None:
     """Print a verb's result: JSON for a script, else one row for each figure."""
     if as_json:

@@ -50,7 +50,8 @@ def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
             from plaudit.rewards.mix import RewardConfig
 
             return [Sampling, RewardConfig, ReadConfig], {}
-        return {"data": [ReadConfig], "generate": [Sampling, ReadConfig], "chat": [Sampling]}[verb], {}
+        others: dict[str, list[type]] = {"data": [ReadConfig], "generate": [Sampling, ReadConfig], "chat": [Sampling]}
+        return others[verb], {}
     from plaudit.registry import names
 
     known = names("algorithms")

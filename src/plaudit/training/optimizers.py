@@ -93,7 +93,8 @@ def _parts(network: Network, o: OptimizerConfig) -> list[tuple[Any, Groups]]:
     rate = o.learning_rate or 0.0
 
     def adamw(groups: Groups) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(_torch(groups), lr=rate, betas=(o.adam_beta1, o.adam_beta2), eps=o.adam_epsilon)
+        settings: dict[str, Any] = {"betas": (o.adam_beta1, o.adam_beta2), "eps": o.adam_epsilon}
+        return torch.optim.AdamW(_torch(groups), lr=rate, fused=True, **settings)  # one pass over memory instead of ten
 
     def adafactor(groups: Groups) -> torch.optim.Optimizer:
         return torch.optim.Adafactor(_torch(groups), lr=rate)

@@ -1,7 +1,7 @@
 """Log-probabilities and entropies from hidden states, without ever holding [tokens, vocabulary] of a whole batch.
 
 The output head is applied to `chunk` positions and `BLOCK` words at a time, with a running maximum and sum (Milakov and
-Gimelshein 2018, arXiv 1805.02867), so memory is chunk x BLOCK words however long the batch and however large the vocabulary. What
+Gimelshein 2018, arXiv 1805.02867), so memory is chunk x BLOCK, however long the batch and however large the vocabulary. What
 hidden states need for their gradient is made in the same pass, so the logits are made again for the head's own gradient only.
 """
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 Tensor = torch.Tensor
-BLOCK = {"cpu": 4096}
+BLOCK = {"cpu": 2048}
 """Words whose logits exist at one time, by the kind of device: on a CPU they stay in its cache."""
 WIDE = 1 << 15
 """The same on other devices."""
@@ -119,9 +119,12 @@ class _HeadLogprob(torch.autograd.Function):
         softcap: float | None,
         chunk: int,
         with_entropy: bool,
+        computed: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        head = _Head(weight, bias, temperature, softcap, torch.promote_types(hidden.dtype, torch.float32))
-        given = hidden.to(weight.dtype)
+        low = weight if computed is None else computed
+        statistics = torch.promote_types(hidden.dtype, torch.float32)
+        head = _Head(low, None if bias is None else bias.to(low.dtype), temperature, softcap, statistics)
+        given = hidden.to(low.dtype)
         logp, entropy, lse = (hidden.new_zeros(len(hidden), dtype=head.statistics) for _ in range(3))
         towards = torch.empty_like(given) if ctx.needs_input_grad[0] else None
         for start in range(0, len(hidden), chunk):
@@ -153,15 +156,17 @@ class _HeadLogprob(torch.autograd.Function):
             for x, need in zip((hidden, weight, bias), needs, strict=True)
         ]
         if any(needs):
-            given = hidden.to(weight.dtype)
+            given = hidden.to(head.weight.dtype)
             g = torch.zeros_like(lse) if grad_logp is None else grad_logp
             for start in range(0, len(hidden), ctx.chunk):
                 part = slice(start, min(start + ctx.chunk, len(hidden)))
                 way = None if grad_entropy is None else (grad_entropy[part], entropy[part])
                 _chunk_backward(head, given[part], targets[part], lse[part], g[part], way, part, grads)
-        made = (None if x is None else x.to(kind) for x, kind in zip(grads, (ctx.dtype, weight.dtype, weight.dtype), strict=True))
+        made = (
+            None if x is None else x.to(kind) for x, kind in zip(grads, (ctx.dtype, weight.dtype, weight.dtype), strict=True)
+        )
         first, *others = made
-        return (grad_hidden if first is None else first), *others, None, None, None, None, None
+        return (grad_hidden if first is None else first), *others, *[None] * 6
 
 
 def _chunk_backward(
@@ -207,10 +212,12 @@ def head_logprob(
     softcap: float | None = None,
     chunk: int = 128,
     with_entropy: bool = True,
+    computed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy (nats) of its distribution, from hidden states.
 
     hidden [N, D], weight [V, D] (the output head), targets [N] -> two tensors [N] in at least float32.
+    `computed` is the weight in the dtype of the products, where that is another than its own; gradients go to `weight`.
     `with_entropy=False` saves a pass over the logits; entropies are then 0 and carry no gradient.
     Both are of the distribution that is sampled from: the softmax of logits / temperature, where `softcap` bounds the logits
     first: softcap * tanh(logit / softcap) (Gemma 2, arXiv 2408.00118, section 2).
@@ -218,6 +225,6 @@ def head_logprob(
     if not temperature > 0:
         raise ValueError(f"temperature must be positive where log-probabilities are taken, not {temperature}")
     logp, entropy = _HeadLogprob.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, bias, targets, temperature, softcap, chunk, with_entropy
+        hidden, weight, bias, targets, temperature, softcap, chunk, with_entropy, computed
     )
     return logp, entropy

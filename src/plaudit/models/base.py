@@ -39,7 +39,8 @@ class Base:
         self.plain = made is not None
         """Layers can be run one by one; else transformers runs the model whole."""
         self._known = lean_layers(made) and getattr(model, "quantization_method", None) is None
-        self._cast = Cast()
+        self.cast = Cast()
+        """The weights in the dtype that is computed in."""
         self.logits = logit_rule(model)
         if self.plain:
             attention.use(model)
@@ -71,7 +72,15 @@ class Base:
     def lean(self) -> Cast | None:
         """What the layers are run with by `models/lean.py`; None where it does not know them, or one of their adapters."""
         strange = any(o.peft_type != "lora" or o.use_dora for o in self._adapters.values())
-        return self._cast if self._known and not strange else None
+        return self.cast if self._known and not strange else None
+
+    def settle(self, dtype: torch.dtype) -> None:
+        """Hold the layers' matrices in the dtype that they are multiplied in anyway: for a base that is not trained."""
+        decoder: Any = decoder_of(self.model)
+        for layer in decoder.layers if self._known else ():
+            for module in layer.modules():
+                if isinstance(module, torch.nn.Linear):
+                    module.to(dtype)
 
     def options_of(self, name: str) -> AdapterConfig:
         """The options that an adapter was made with."""

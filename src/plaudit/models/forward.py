@@ -287,6 +287,7 @@ def read(
     want: AbstractSet[str],
     *,
     output_head: tuple[Tensor, Tensor | None] | None = None,
+    computed: Tensor | None = None,
     scalar_head: Any = None,
     temperature: float = 1.0,
     softcap: float | None = None,
@@ -296,7 +297,8 @@ def read(
 
     logp, entropy and value are made for tokens with mask 1 only and stand at those tokens; a token at place 0 of its row has
     nothing before it and is refused. score and classes are read at each row's last token (`length - 1`), wherever
-    padding begins; steps at the tokens themselves where the stream `step` is 1.
+    padding begins; steps at the tokens themselves where the stream `step` is 1. `computed` is the output head's weight in the
+    dtype of its products.
     """
     found: dict[str, Tensor] = {}
     row, token = batch.mask.nonzero(as_tuple=True)
@@ -316,6 +318,7 @@ def read(
             softcap=softcap,
             chunk=chunk,
             with_entropy="entropy" in want,
+            computed=computed,
         )
         found["logp"] = _stream(batch, row, token, logp)
         if "entropy" in want:

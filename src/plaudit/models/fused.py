@@ -90,7 +90,14 @@ def _towards(grad: Tensor, linear: Linear, before: Tensor | None) -> Tensor:
 
 
 def _normalised(x: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(x / rms(x) in `dtype`, 1 / rms(x) [N, 1] in at least float32), where rms(x)^2 = mean(x^2) + eps."""
+    """(x / rms(x) in `dtype`, 1 / rms(x) [N, 1] in at least float32), where rms(x)^2 = mean(x^2) + eps.
+
+    Of float64 it is taken in float32, as transformers and the engine do: the three then agree to 1e-10.
+    """
+    if x.dtype == torch.float64:
+        low = x.float()
+        inverse = torch.rsqrt(low.square().mean(-1, keepdim=True) + eps)
+        return (low * inverse).to(dtype), inverse.double()
     exact = torch.promote_types(x.dtype, torch.float32)
     square = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact).square_()
     inverse = square.div_(x.shape[-1]).add_(eps).rsqrt_()

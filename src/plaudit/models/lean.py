@@ -117,9 +117,7 @@ class Walk:
         return made
 
 
-def run_layers(
-    walk: Walk, layers: list[tuple[int, Any]], hidden: Tensor, *, checkpointing: bool, norm: Any | None
-) -> Tensor:
+def run_layers(walk: Walk, layers: list[tuple[int, Any]], hidden: Tensor, *, checkpointing: bool, norm: Any | None) -> Tensor:
     """Hidden states [N, D] after the given (number, layer)s, normalised by `norm` where there is one."""
     for number, layer in layers:
 

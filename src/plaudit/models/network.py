@@ -126,14 +126,16 @@ class Network:
                 )
             output = model.get_output_embeddings()
             weight, bias = output.weight, output.bias
+            computed = None
             if want & {"logp", "entropy"}:
-                weight, bias = weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
+                computed = self.base.cast(weight, torch.bfloat16 if self.autocast else hidden.dtype)
             return read(
                 hidden,
                 layout,
                 batch,
                 want,
                 output_head=(weight, bias),
+                computed=computed,
                 scalar_head=self.head,
                 temperature=temperature / self.base.logits.scale,
                 softcap=self.base.logits.softcap,

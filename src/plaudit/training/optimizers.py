@@ -43,6 +43,8 @@ class Optimizer:
         """One step with the gradients that are there."""
         for part, _ in self.parts:
             part.step()
+            # fused steps do not count as changes by themselves, and casts of the weights go by that count
+            torch.autograd.graph.increment_version([p for group in part.param_groups for p in group["params"]])
 
     def state(self) -> dict[str, Tensor]:
         """`<slot>.<parameter>` -> tensor, for all that a later process needs."""

@@ -7,6 +7,7 @@ its batch.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,6 +17,10 @@ Tensor = torch.Tensor
 NAME = "plaudit"
 SHORT = 512
 """Tokens up to which the scores [rows, heads, T, T] are formed."""
+KEPT = 256
+"""Tokens up to which the attention weights are kept for the backward pass; of longer rows they are made again."""
+STEP = 32
+"""Numbers of a vector register in bf16."""
 
 
 def attend(
@@ -61,6 +66,112 @@ def attend(
     weights = scores.masked_fill(~allowed, float("-inf")).softmax(-1).to(value.dtype)
     out = weights.view(rows, kv_heads, -1, reach) @ value
     return out.view(rows, heads, length, width).transpose(1, 2).contiguous(), None
+
+
+class Grid:
+    """Where the tokens [N] of a pass stand for attention: lines [L, W], each token at one place, the other places empty.
+
+    places   [L, W] the token in each place, -1 where there is none: behind the tokens of a line
+    allowed  [1 or L, W, W] bool, True where the token of a place may look; None is causal
+    W is made a multiple of 32 (`STEP`): softmax in bf16 is three times slower where a line ends within a vector.
+    """
+
+    def __init__(self, places: Tensor, allowed: Tensor | None = None) -> None:
+        more = -places.shape[1] % STEP
+        self.places = F.pad(places, (0, more), value=-1)
+        self.lines, self.width = self.places.shape
+        causal = _causal(self.width, self.width, places.device)[None]
+        self.allowed = causal
+        if allowed is not None:  # empty places look at all before them, since a line of a softmax must not be empty
+            inside = F.pad(torch.ones_like(places, dtype=torch.bool), (0, more))[:, :, None]
+            self.allowed = torch.where(inside, F.pad(allowed, (0, more, 0, more)), causal)
+        self.causal = allowed is None
+        self.spread = cache(self._spread)
+        self.gather = cache(self._gather)
+        self.empty = cache(self._empty)
+        self.bias = cache(self._bias)
+
+    def _spread(self, heads: int) -> Tensor:
+        """For each (line, head, place) which of the [N * heads] rows stands there; the first where there is none."""
+        head = torch.arange(heads, device=self.places.device)[None, :, None]
+        return (self.places.clamp(min=0)[:, None, :] * heads + head).flatten()
+
+    def _gather(self, heads: int) -> Tensor:
+        """For each (token, head) its place among (line, head, place)."""
+        line, place = (self.places >= 0).nonzero(as_tuple=True)
+        order = self.places[line, place].argsort()
+        head = torch.arange(heads, device=self.places.device)
+        return ((line[order, None] * heads + head) * self.width + place[order, None]).flatten()
+
+    def _empty(self, heads: int) -> Tensor:
+        """The places (line, head, place) where no token stands."""
+        return (self.places < 0)[:, None, :].expand(-1, heads, -1).flatten().nonzero()[:, 0]
+
+    def _bias(self, dtype: torch.dtype) -> Tensor:
+        """0 where a place may look and -inf where it may not, [1 or L, 1, W, W]."""
+        return torch.zeros(self.allowed.shape, dtype=dtype, device=self.places.device).masked_fill(
+            ~self.allowed, float("-inf")
+        )[:, None]
+
+    def laid(self, x: Tensor) -> Tensor:
+        """x [N, H, D] -> [L, H, W, D]; something finite in empty places."""
+        heads, size = x.shape[1:]
+        rows = x.reshape(-1, size).index_select(0, self.spread(heads))
+        return rows.view(self.lines, heads, self.width, size)
+
+    def taken(self, x: Tensor) -> Tensor:
+        """[L, H, W, D] -> [N, H, D]."""
+        heads, size = x.shape[1], x.shape[3]
+        return x.reshape(-1, size).index_select(0, self.gather(heads)).view(-1, heads, size)
+
+
+class _Attend(torch.autograd.Function):
+    """O = softmax(Q K^T + bias) V by plain products, and their gradients: with P the softmax and D what comes back for O,
+
+    dV = P^T D, dS = P (D V^T - rowsum(P D V^T)), dQ = dS K, dK = dS^T Q.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, grid: Grid) -> Tensor:
+        heads = query.shape[1]
+        q, k, v = (grid.laid(x).view(grid.lines * key.shape[1], -1, x.shape[2]) for x in (query, key, value))
+        weights = _weights(q, k, grid, heads)
+        out = torch.bmm(weights, v)
+        ctx.save_for_backward(q, k, v, weights if grid.width <= KEPT else None)
+        ctx.grid, ctx.heads = grid, heads
+        return grid.taken(out.view(grid.lines, heads, grid.width, -1))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+        q, k, v, weights = ctx.saved_tensors
+        grid: Grid = ctx.grid
+        if weights is None:
+            weights = _weights(q, k, grid, ctx.heads)
+        grad = grid.laid(gradients[0])
+        grad.view(-1, grad.shape[-1]).index_fill_(0, grid.empty(ctx.heads), 0.0)
+        grad = grad.view(q.shape)
+        grad_v = torch.bmm(weights.transpose(1, 2), grad)
+        scores = torch._softmax_backward_data(torch.bmm(grad, v.transpose(1, 2)), weights, -1, weights.dtype)
+        grad_q, grad_k = torch.bmm(scores, k), torch.bmm(scores.transpose(1, 2), q)
+        shape = (grid.lines, -1, grid.width, q.shape[-1])
+        return *(grid.taken(x.view(shape)) for x in (grad_q, grad_k, grad_v)), None
+
+
+def _weights(q: Tensor, k: Tensor, grid: Grid, heads: int) -> Tensor:
+    """softmax(Q K^T + bias), [L * K, G * W, W]."""
+    scores = torch.bmm(q, k.transpose(1, 2))
+    scores.view(grid.lines, heads, grid.width, grid.width).add_(grid.bias(q.dtype))
+    return scores.softmax(-1)
+
+
+def attend_rows(query: Tensor, key: Tensor, value: Tensor, grid: Grid) -> Tensor:
+    """Attention of tokens among those of their line: query [N, H, D], already scaled, key and value [N, K, D] -> [N, H, D]."""
+    if query.device.type == "cpu" and grid.width <= SHORT:
+        return _Attend.apply(query, key, value, grid)  # type: ignore[no-untyped-call, no-any-return]
+    group = query.shape[1] // key.shape[1]
+    q, k, v = grid.laid(query), grid.laid(key).repeat_interleave(group, 1), grid.laid(value).repeat_interleave(group, 1)
+    allowed = None if grid.causal else grid.allowed[:, None]
+    return grid.taken(F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=allowed is None, scale=1.0))
 
 
 def _causal(length: int, reach: int, device: torch.device) -> Tensor:

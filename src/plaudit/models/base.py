@@ -13,7 +13,8 @@ from plaudit.models import attention
 from plaudit.models.adapters import TUNED, AdapterConfig, linear_names, peft_config
 from plaudit.models.bottleneck import Bottlenecks, Switch
 from plaudit.models.dropout import Rows, put_dropout
-from plaudit.models.forward import decoder_of, has_plain_layers
+from plaudit.models.forward import decoder_of, plain_layers
+from plaudit.models.lean import Cast, lean_layers
 from plaudit.models.logits import logit_rule
 from plaudit.models.merge import merged_weights
 from plaudit.models.virtual import KEY, VirtualTokens
@@ -34,8 +35,12 @@ class Base:
     def __init__(self, model: Any, tokenizer: Any, digest: str, name: str, options: AdapterConfig) -> None:
         self.model, self.tokenizer, self.digest, self.name, self.options = model, tokenizer, digest, name, options
         model.requires_grad_(False).eval()
-        self.plain = has_plain_layers(model)
+        made = plain_layers(model)
+        self.plain = made is not None
         """Layers can be run one by one; else transformers runs the model whole."""
+        self._known = lean_layers(made) and getattr(model, "quantization_method", None) is None
+        self.cast = Cast()
+        """The weights in the dtype that is computed in."""
         self.logits = logit_rule(model)
         if self.plain:
             attention.use(model)
@@ -62,6 +67,20 @@ class Base:
         """How many of the lowest layers no adapter touches; 0 where layers cannot be run one by one."""
         reach = [options.lora_layers or self.depth for options in (self.options, *self._adapters.values())]
         return max(0, self.depth - max(reach)) if self.plain else 0
+
+    @property
+    def lean(self) -> Cast | None:
+        """What the layers are run with by `models/lean.py`; None where it does not know them, or one of their adapters."""
+        strange = any(o.peft_type != "lora" or o.use_dora for o in self._adapters.values())
+        return self.cast if self._known and not strange else None
+
+    def settle(self, dtype: torch.dtype) -> None:
+        """Hold the layers' matrices in the dtype that they are multiplied in anyway: for a base that is not trained."""
+        decoder: Any = decoder_of(self.model)
+        for layer in decoder.layers if self._known else ():
+            for module in layer.modules():
+                if isinstance(module, torch.nn.Linear):
+                    module.to(dtype)
 
     def options_of(self, name: str) -> AdapterConfig:
         """The options that an adapter was made with."""

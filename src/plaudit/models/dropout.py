@@ -71,15 +71,20 @@ class RowDropout(torch.nn.Module):
         self.rate, self.layer, self.rows = rate, layer, rows
 
     def forward(self, x: Tensor) -> Tensor:
+        mask = self.mask(x)
+        return x if mask is None else x * mask
+
+    def mask(self, x: Tensor) -> Tensor | None:
+        """What x is multiplied with in the pass under way: 0 or 1 / (1 - rate), of its shape and dtype; None is 1."""
         draw = self.rows.draw
         if draw is None:
-            return x
+            return None
         kept = torch.zeros(x.numel() // x.shape[-1], x.shape[-1], device=x.device)
         generator = torch.Generator(device=x.device)
         for key, start, length in self.rows.spans:
             generator.manual_seed(draw.seed_of(key, self.layer))
             kept[start : start + length].bernoulli_(1 - self.rate, generator=generator)
-        return x * (kept.view_as(x).to(x.dtype) / (1 - self.rate))
+        return kept.view_as(x).to(x.dtype) / (1 - self.rate)
 
 
 def put_dropout(model: Any, adapter: str, rate: float, rows: Rows) -> None:

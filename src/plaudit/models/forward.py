@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,8 +18,10 @@ from torch.utils.checkpoint import checkpoint
 
 from plaudit.core.batch import Batch, Outputs
 from plaudit.core.logprob import head_logprob
+from plaudit.models.attention import Grid
 from plaudit.models.families import Architecture, Family, architecture, context, steady_length, unknown
-from plaudit.models.sharing import lines_of
+from plaudit.models.lean import Cast, Walk, run_layers
+from plaudit.models.sharing import Lines, lines_of
 from plaudit.schema import UserError
 
 Tensor = torch.Tensor
@@ -56,12 +59,13 @@ class Layout:
         device, length = batch.ids.device, batch.length + inserted
         self.inserted, self.before = inserted, before
         self.real = torch.arange(batch.ids.shape[1], device=device)[None] < batch.length[:, None]
-        self.seen: Tensor | None = None
-        """True where a token's row holds another before it, [1 or L, 1, T, T]; None where that is all before it."""
         self.masks: dict[int | None, Tensor] = {}
+        self.grids: dict[int | None, Grid] = {}
+        self._owner: Tensor | None = None
+        self._lines: Lines | None = None
         if shared:
-            lines = lines_of(batch).behind(inserted)
-            self.ids, self.places, self.seen, self.index = lines.ids, lines.positions, lines.mask(), lines.index
+            self._lines = lines = lines_of(batch).behind(inserted)
+            self.ids, self.places, self.index = lines.ids, lines.positions, lines.index
             return
         ids = torch.nn.functional.pad(batch.ids, (inserted, 0))
         rows, width = ids.shape
@@ -70,8 +74,7 @@ class Layout:
         if packed:
             real = places < length[:, None]
             self.ids, self.places = ids[real][None], places.expand(rows, width)[real][None]
-            owner = torch.repeat_interleave(torch.arange(rows, device=device), length)
-            self.seen = (owner[:, None] == owner[None, :]).tril()[None, None]
+            self._owner = torch.repeat_interleave(torch.arange(rows, device=device), length)
             index = torch.zeros_like(ids)
             index[real] = torch.arange(self.ids.shape[1], device=device)
         self.index = index[:, inserted:]
@@ -84,7 +87,37 @@ class Layout:
     @property
     def padded(self) -> bool:
         """Rows as they are, one below the other."""
-        return self.seen is None
+        return self._lines is None and self._owner is None
+
+    @cached_property
+    def seen(self) -> Tensor | None:
+        """True where a token's row holds another before it, [1 or L, 1, T, T]; None where that is all before it."""
+        if self._lines is not None:
+            return self._lines.mask()
+        owner = self._owner
+        return None if owner is None else (owner[:, None] == owner[None, :]).tril()[None, None]
+
+    def grid(self, window: int | None = None) -> Grid:
+        """Where the tokens stand for attention that takes row by row (or line by line), and what they see of it."""
+        if window is not None and window >= self.ids.shape[1]:
+            window = None
+        if window not in self.grids:
+            places = torch.arange(self.ids.numel(), device=self.ids.device).view(self.ids.shape)
+            if self._owner is not None:
+                width = int(self.places.max()) + 1
+                at = self._owner * width + self.places[0]
+                rows = int(self._owner[-1]) + 1
+                places = torch.full((rows * width,), -1, device=at.device).index_put((at,), places[0]).view(rows, width)
+            allowed = None if self._lines is None else self._lines.mask()[:, 0]
+            if window is not None:
+                place = torch.arange(places.shape[1], device=places.device)
+                before = (place[:, None] - place)[None]
+                if self._lines is not None:
+                    before = self.places[:, :, None] - self.places[:, None, :]
+                near = (before >= 0) & (before < window)
+                allowed = near if allowed is None else near & allowed
+            self.grids[window] = Grid(places, allowed)
+        return self.grids[window]
 
     def mask(self, window: int | None = None) -> Tensor | None:
         """`seen`, and of that the last `window` tokens of the row, the token itself included; None is causal.
@@ -157,13 +190,15 @@ def hidden_states(
     cache: Any = None,
     shift: Tensor | None = None,
     replay: Callable[[], None] = lambda: None,
+    lean: Cast | None = None,
 ) -> Tensor:
     """Hidden states after the layers start..stop, normalised when stop is None.
 
     Given `hidden` (what layers 0..start made of the same layout), only the layers above are run: networks that share a
     frozen trunk share its work too. Models without plain layers are always run whole, padded. `virtual` [V, D] are the
     embeddings of the layout's inserted tokens, `cache` its keys and values before the rows, `shift` [R, T, D] is added to the
-    embeddings. `replay` is called before a layer is run, the second time included.
+    embeddings. `replay` is called before a layer is run, the second time included. With `lean` the layers are run by
+    `models/lean.py`, which must know them and their adapters.
     """
     decoder = decoder_of(model)
     made = plain_layers(model)
@@ -181,6 +216,8 @@ def hidden_states(
         hidden = layout.embedded(getattr(decoder, family.embed), virtual, shift)
         if family.positions:
             hidden = hidden + getattr(decoder, family.positions)(layout.positions)
+    if lean is not None:
+        return _lean(decoder, made, layout, hidden, lean, start, stop, checkpointing, replay)
     rotary = {kind: _angles(decoder, family, hidden, layout.positions, kind) for kind in {*made.ropes}}
     front = {} if cache is None else {"layer_past" if family.root == "gpt_neox" else "past_key_values": cache}
     for number, layer in list(enumerate(getattr(decoder, family.layers)))[start:stop]:
@@ -192,6 +229,31 @@ def hidden_states(
 
         hidden = checkpoint(run, hidden, use_reentrant=False) if checkpointing and torch.is_grad_enabled() else run(hidden)
     return getattr(decoder, family.final_norm)(hidden) if stop is None else hidden
+
+
+def _lean(
+    decoder: Any,
+    made: Architecture,
+    layout: Layout,
+    hidden: Tensor,
+    cast: Cast,
+    start: int,
+    stop: int | None,
+    checkpointing: bool,
+    replay: Callable[[], None],
+) -> Tensor:
+    """The layers by `models/lean.py`: the dtype of its products is autocast's where that is on, else that of the weights."""
+    kind = hidden.device.type
+    family, on = made.family, torch.is_autocast_enabled(kind)
+    layers = list(enumerate(getattr(decoder, family.layers)))[start:stop]
+    with torch.autocast(kind, enabled=False):
+        exact = hidden.new_empty(0, dtype=torch.promote_types(hidden.dtype, torch.float32))
+        angles = decoder.rotary_emb(exact, layout.positions.expand(layout.ids.shape).reshape(1, -1))
+        dtype = torch.get_autocast_dtype(kind) if on else hidden.dtype
+        walk = Walk(made, cast, layout.grid, angles, dtype, replay)
+        norm = getattr(decoder, family.final_norm) if stop is None else None
+        out = run_layers(walk, layers, hidden.reshape(-1, hidden.shape[-1]), checkpointing=checkpointing, norm=norm)
+    return out.view(hidden.shape)
 
 
 def _angles(decoder: Any, family: Family, hidden: Tensor, positions: Tensor, kind: str) -> Any:
@@ -225,6 +287,7 @@ def read(
     want: AbstractSet[str],
     *,
     output_head: tuple[Tensor, Tensor | None] | None = None,
+    computed: Tensor | None = None,
     scalar_head: Any = None,
     temperature: float = 1.0,
     softcap: float | None = None,
@@ -234,7 +297,8 @@ def read(
 
     logp, entropy and value are made for tokens with mask 1 only and stand at those tokens; a token at place 0 of its row has
     nothing before it and is refused. score and classes are read at each row's last token (`length - 1`), wherever
-    padding begins; steps at the tokens themselves where the stream `step` is 1.
+    padding begins; steps at the tokens themselves where the stream `step` is 1. `computed` is the output head's weight in the
+    dtype of its products.
     """
     found: dict[str, Tensor] = {}
     row, token = batch.mask.nonzero(as_tuple=True)
@@ -254,6 +318,7 @@ def read(
             softcap=softcap,
             chunk=chunk,
             with_entropy="entropy" in want,
+            computed=computed,
         )
         found["logp"] = _stream(batch, row, token, logp)
         if "entropy" in want:

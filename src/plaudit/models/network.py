@@ -49,10 +49,19 @@ class Network:
         self.role, self.base, self.adapter, self.whole, self.head = role, base, adapter, whole, head
         self.autocast, self.checkpointing, self.chunk = autocast, checkpointing, chunk
         # A model that is run whole gets its rows padded, which says the same.
-        self.packing = packing and base.plain
+        self._packing = packing and base.plain
         self.sharing = sharing and not packing and base.plain
         if whole:
             base.model.requires_grad_(True)
+
+    @property
+    def packing(self) -> bool:
+        """Whether rows lie end to end: where that is asked for, and where nothing speaks against it."""
+        return self._packing or (self.base.lean is not None and not self.sharing)
+
+    @packing.setter
+    def packing(self, asked: bool) -> None:
+        self._packing = asked
 
     @property
     def start(self) -> int:
@@ -76,10 +85,11 @@ class Network:
 
     def trunk(self, batch: Batch) -> Tensor | None:
         """Hidden states below the first layer of its own, without gradient: the same for every network on this base."""
-        if self.start == 0 or self.packing:
+        if self.start == 0 or self._packing:
             return None
+        layout = Layout(batch, self.packing, self.sharing)
         with torch.no_grad(), self._autocast(), self.base.using(None) as model:
-            return hidden_states(model, Layout(batch, False, self.sharing), stop=self.start)
+            return hidden_states(model, layout, stop=self.start, lean=self.base.lean)
 
     def __call__(
         self,
@@ -112,17 +122,20 @@ class Network:
                     cache=virtual.keys_values() if virtual is not None else None,
                     shift=shift,
                     replay=self.base.dropout.replay(),
+                    lean=self.base.lean,
                 )
             output = model.get_output_embeddings()
             weight, bias = output.weight, output.bias
+            computed = None
             if want & {"logp", "entropy"}:
-                weight, bias = weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
+                computed = self.base.cast(weight, torch.bfloat16 if self.autocast else hidden.dtype)
             return read(
                 hidden,
                 layout,
                 batch,
                 want,
                 output_head=(weight, bias),
+                computed=computed,
                 scalar_head=self.head,
                 temperature=temperature / self.base.logits.scale,
                 softcap=self.base.logits.softcap,

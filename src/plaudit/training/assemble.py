@@ -87,7 +87,7 @@ class Assembly:
             "packing": t.packing,
             "sharing": t.share_prompts and not self.adapter.lora_dropout,  # dropout is drawn for each row by itself
             "checkpointing": t.gradient_checkpointing,
-            "chunk": t.logit_chunk or (128 if self.precision.device.type == "cpu" else 1024),
+            "chunk": t.logit_chunk or (512 if self.precision.device.type == "cpu" else 1024),
         }
 
     def trained(self, role: str, *, head: bool = False, classes: int = 0) -> Network:
@@ -103,7 +103,9 @@ class Assembly:
         )
 
     def reference(self) -> Network:
-        """The base as it is."""
+        """The base as it is; its matrices are no longer held in more than the products read of them."""
+        if self.precision.bf16 and not self.lora:
+            self.base.settle(torch.bfloat16)
         return Network("reference", self.base, **self.settings)
 
     def reward(self, folder: Path, others: Sequence[Network] = ()) -> Network:

@@ -43,6 +43,8 @@ class Optimizer:
         """One step with the gradients that are there."""
         for part, _ in self.parts:
             part.step()
+            # fused steps do not count as changes by themselves, and casts of the weights go by that count
+            torch.autograd.graph.increment_version([p for group in part.param_groups for p in group["params"]])
 
     def state(self) -> dict[str, Tensor]:
         """`<slot>.<parameter>` -> tensor, for all that a later process needs."""
@@ -93,7 +95,8 @@ def _parts(network: Network, o: OptimizerConfig) -> list[tuple[Any, Groups]]:
     rate = o.learning_rate or 0.0
 
     def adamw(groups: Groups) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(_torch(groups), lr=rate, betas=(o.adam_beta1, o.adam_beta2), eps=o.adam_epsilon)
+        settings: dict[str, Any] = {"betas": (o.adam_beta1, o.adam_beta2), "eps": o.adam_epsilon}
+        return torch.optim.AdamW(_torch(groups), lr=rate, fused=True, **settings)  # one pass over memory instead of ten
 
     def adafactor(groups: Groups) -> torch.optim.Optimizer:
         return torch.optim.Adafactor(_torch(groups), lr=rate)

@@ -88,7 +88,7 @@ class TrainingConfig:
     share_prompts: bool = False
     """Read a prompt once for all its answers (both sides of a pair, siblings): less work, the same gradient."""
     logit_chunk: Annotated[int, Ge(1)] | None = None
-    """Tokens whose logits exist at one time; none takes 128 on a CPU, so that they stay in its cache, and 1024 elsewhere."""
+    """Tokens whose logits exist at one time, block by block of the vocabulary; none takes 512 on a CPU and 1024 elsewhere."""
     logging_steps: Annotated[int, Ge(1)] = 1
     """Steps between lines of metrics.jsonl."""
     eval_steps: Annotated[int, Ge(1)] | None = None

@@ -1,0 +1,128 @@
+"""Decoder layers of the Llama kind, run by the steps of `fused.py` on tokens without padding, LoRA included.
+
+transformers' own layers are the slow twin (`forward.hidden_states`): the same numbers up to rounding. They run a model whose
+family has other parts, and adapters that are not plain LoRA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from plaudit.models.attention import Grid, attend_rows
+from plaudit.models.dropout import RowDropout
+from plaudit.models.families import Architecture
+from plaudit.models.fused import GatedDown, Linear, Norm, Project, Turn
+
+Tensor = torch.Tensor
+
+
+def lean_layers(made: Architecture | None) -> bool:
+    """Whether layers of this kind are described here."""
+    if made is None:
+        return False
+    f = made.family
+    strange = f.layer_norm or f.unit_offset or f.transposed or f.ropes_by_type or made.parallel or made.attention_softcap
+    more = f.attention_norm or f.mlp_norm or f.query_norm or f.key_norm or f.positions or not f.mlp_input_norm
+    parts = (len(f.qkv), len(f.up)) == (3, 2) and f.gated and bool(f.rotary) and made.activation == "silu"
+    return parts and not strange and not more
+
+
+class Cast:
+    """Weights in the dtype that is computed in: those of another dtype are cast once, and again when they have changed."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[int, int, Tensor]] = {}
+
+    def __call__(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
+        """The weight in `dtype`, without gradient."""
+        weight = weight.detach() if weight.dtype == dtype else weight
+        if weight.dtype == dtype:
+            return weight
+        found = self._made.get(id(weight))
+        if found is None or found[:2] != (weight.data_ptr(), weight._version):
+            if found is not None and found[2].shape == weight.shape and found[2].dtype == dtype:
+                found[2].copy_(weight.detach())
+                made = found[2]
+            else:
+                made = weight.detach().to(dtype)
+            self._made[id(weight)] = found = (weight.data_ptr(), weight._version, made)
+        return found[2]
+
+
+class Walk:
+    """One pass through the layers of one model: what all of them have in common."""
+
+    def __init__(
+        self,
+        made: Architecture,
+        cast: Cast,
+        grid: Callable[[int | None], Grid],
+        angles: tuple[Tensor, Tensor],
+        dtype: torch.dtype,
+        replay: Callable[[], None],
+    ) -> None:
+        """`angles` are cosine and sine [1, N, D], `replay` puts back what the dropout of this pass is drawn from."""
+        self.made, self.cast, self.grid, self.dtype, self.replay = made, cast, grid, dtype, replay
+        cosine, sine = (part[0, :, None, : part.shape[-1] // 2] for part in angles)
+        scale = made.head_dim**-0.5
+        self.query_angles = (cosine * scale).to(dtype), (sine * scale).to(dtype)
+        self.key_angles = cosine.to(dtype), sine.to(dtype)
+
+    def linear(self, module: Any) -> Linear:
+        """A linear layer of the model, with peft's LoRA where it has an adapter that is switched on."""
+        inner = getattr(module, "base_layer", module)
+        bias = None if inner.bias is None else self.cast(inner.bias, self.dtype)
+        weight, masters = self.cast(inner.weight, self.dtype), (inner.weight, inner.bias)
+        active = [] if inner is module or module.disable_adapters else [n for n in module.active_adapters if n in module.lora_A]
+        if not active:
+            return Linear(weight, bias, masters)
+        (name,) = active
+        a, b, scale = module.lora_A[name].weight, module.lora_B[name].weight, float(module.scaling[name])
+        return Linear(weight, bias, masters, a, b, scale, self._dropped(module.lora_dropout[name]))
+
+    def _dropped(self, module: Any) -> Callable[[Tensor], Tensor | None] | None:
+        """The masks of an adapter's dropout in this pass, whatever pass is under way when they are asked for."""
+        if not isinstance(module, RowDropout):
+            return None
+
+        def mask(x: Tensor) -> Tensor | None:
+            self.replay()
+            return module.mask(x)
+
+        return mask
+
+    def layer(self, layer: Any, number: int, x: Tensor) -> Tensor:
+        """One decoder layer: x [N, D] -> [N, D]."""
+        family, made = self.made.family, self.made
+        named = {name: layer.get_submodule(name) for name in (*family.qkv, family.out, *family.up, family.down)}
+        maps = {name: self.linear(module) for name, module in named.items()}
+        grid = self.grid(made.windows[number])
+        query, key, value = self._project(x, getattr(layer, family.input_norm), *(maps[n] for n in family.qkv))
+        query = Turn.apply(query.view(-1, made.heads, made.head_dim), *self.query_angles)
+        key = Turn.apply(key.view(-1, made.kv_heads, made.head_dim), *self.key_angles)
+        seen = attend_rows(query, key, value.view(-1, made.kv_heads, made.head_dim), grid)
+        (out,) = self._project(seen.reshape(len(x), -1), None, maps[family.out])
+        x = x + out
+        gate, up = self._project(x, getattr(layer, family.mlp_input_norm), *(maps[n] for n in family.up))
+        return x + GatedDown.apply(gate, up, maps[family.down], *maps[family.down].tensors)
+
+    def _project(self, x: Tensor, norm: Any, *linears: Linear) -> tuple[Tensor, ...]:
+        tensors = [tensor for linear in linears for tensor in linear.tensors]
+        weight = None if norm is None else norm.weight
+        made: tuple[Tensor, ...] = Project.apply(x, weight, self.made.eps, linears, *tensors)
+        return made
+
+
+def run_layers(walk: Walk, layers: list[tuple[int, Any]], hidden: Tensor, *, checkpointing: bool, norm: Any | None) -> Tensor:
+    """Hidden states [N, D] after the given (number, layer)s, normalised by `norm` where there is one."""
+    for number, layer in layers:
+
+        def run(x: Tensor, number: int = number, layer: Any = layer) -> Tensor:
+            return walk.layer(layer, number, x)
+
+        hidden = checkpoint(run, hidden, use_reentrant=False) if checkpointing and torch.is_grad_enabled() else run(hidden)
+    return hidden if norm is None else Norm.apply(hidden, norm.weight, walk.made.eps)

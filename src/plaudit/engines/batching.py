@@ -17,7 +17,6 @@ from plaudit.engines.base import Progress
 from plaudit.engines.decoder import Decoder
 from plaudit.engines.kv_cache import KVCache
 from plaudit.engines.rows import Asked, Row
-from plaudit.engines.sampling import draw
 from plaudit.engines.stop import Ends
 from plaudit.schema import Sampling
 
@@ -120,7 +119,7 @@ class Loop:
         """Draw the next token of the rows in `slots` from logits [len(slots), V]; rows that end leave holes."""
         rows = [row for slot in slots if (row := self.active[slot])]
         uniform = torch.tensor([row.uniform[len(row.tokens)] for row in rows], dtype=torch.float64, device=logits.device)
-        tokens, logprobs = draw(logits, uniform, self.sampling)
+        tokens, logprobs = self.decoder.kernels.draw(logits, uniform, self.sampling)
         before = self.done
         for slot, row, token, logprob in zip(slots, rows, tokens.tolist(), logprobs.tolist(), strict=True):
             row.push(token, logprob, self.stop)

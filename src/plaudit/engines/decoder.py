@@ -6,7 +6,7 @@ softmax inside scaled_dot_product_attention, matrix products in the weights' dty
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from plaudit.engines.extras import Extras
-from plaudit.engines.kernels import Where, kernels_for, rotate
+from plaudit.engines.kernels import Where, kernels_for
 from plaudit.engines.kv_cache import KVCache
+from plaudit.engines.prefill import batches
 from plaudit.engines.weights import Layer, Weights
 from plaudit.models.families import architecture, context, ropes, rotary_class, steady_length, unknown
 from plaudit.schema import UserError
@@ -79,67 +80,30 @@ class Decoder:
             cos, sin = self.rotary(probe, places, kind) if kind else self.rotary(probe, places)
             self.angles[kind] = cos[0], sin[0]
 
-    def prefill(self, ids: Tensor, lengths: Tensor, cache: KVCache, slots: Tensor) -> Tensor:
-        """Read prompts ids [B, T], right-padded, of `lengths` [B] into `slots` [B]; logits [B, V] after their last tokens.
-
-        Padding stands behind every real token, so causal attention alone keeps it out. Virtual tokens stand at the first
-        places of each slot.
-        """
-        x, prompt, before = self._embedded(ids), self.extras.prompt, self.extras.virtual
-        if prompt is not None:
-            x, before = torch.cat([prompt.expand(len(ids), -1, -1), x], 1), 0
-        rows, width = x.shape[:2]
-        group = self.heads // self.kv_heads
-        places = torch.arange(before + width, device=self.device)
-        masks = {window: self._prefill_mask(places, window, before) for window in {*self.shape.windows}}
-
-        angles = {kind: (cos[places[before:], None], sin[places[before:], None]) for kind, (cos, sin) in self.angles.items()}
-
-        def attend(layer: int, qkv: Tensor) -> Tensor:
-            qk, v = qkv[..., : self.heads + self.kv_heads, :], qkv[..., self.heads + self.kv_heads :, :].transpose(1, 2)
-            if angles:
-                qk = rotate(qk, *angles[self.shape.ropes[layer]])
-            q, k = qk[..., : self.heads, :].transpose(1, 2), qk[..., self.heads :, :].transpose(1, 2)
-            if front := self.extras.before(layer):
-                k, v = (torch.cat([part.expand(rows, -1, -1, -1), own], 2) for part, own in zip(front, (k, v), strict=True))
-            cache.put_prompts(layer, slots, k, v)
-            # Repeated by hand: `enable_gqa` leaves the fast kernel on CPU.
-            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-            mixed = self.kernels.mix(layer, q, k, v, masks[self.shape.windows[layer]])
-            return mixed.transpose(1, 2).reshape(rows, width, -1)
-
-        hidden = self._run(x, places[before:], attend)
-        last = lengths - 1 + (0 if prompt is None else len(prompt))
-        return self._logits(hidden[torch.arange(rows, device=ids.device), last])
-
-    def _prefill_mask(self, places: Tensor, window: int | None, before: int) -> Tensor | None:
-        """What each token of a prompt sees, [T, before + T]: 0 or -inf; None where the kernel's own causal rule does."""
-        if window is not None and window >= len(places):
-            window = None
-        if window is None and self.shape.attention_softcap is None and not before:
-            return None
-        distance = places[before:, None] - places
-        unseen = distance < 0
-        if window is not None:
-            unseen = unseen | (distance >= window)
-        return torch.zeros(distance.shape, dtype=self.dtype, device=self.device).masked_fill_(unseen, float("-inf"))
+    def prefill(self, prompts: Sequence[list[int]], slots: Sequence[int], cache: KVCache) -> Tensor:
+        """Read prompts (ids of each) into their slots; logits [B, V] after their last tokens. See `prefill.py`."""
+        return torch.cat([batch.read(self, cache) for batch in batches(self, prompts, slots)])
 
     def step(self, ids: Tensor, positions: Tensor, length: int, cache: KVCache) -> Tensor:
         """One more token for slots 0..B-1: ids [B] at `positions` [B], all below `length`; logits [B, V] of the next."""
         where = Where(positions, length)
-        angles = {kind: (cos[positions], sin[positions]) for kind, (cos, sin) in self.angles.items()}
+        angles = self.angles_at(positions)
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             return self.kernels.attend(layer, qkv, angles.get(self.shape.ropes[layer]), where, cache)
 
-        return self._logits(self._run(self._embedded(ids), positions, attend))
+        return self.logits(self.run(self.embedded(ids), positions, attend))
 
-    def _embedded(self, ids: Tensor) -> Tensor:
+    def angles_at(self, positions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """cos and sin [T, D] of each kind at positions [T]."""
+        return {kind: (cos[positions], sin[positions]) for kind, (cos, sin) in self.angles.items()}
+
+    def embedded(self, ids: Tensor) -> Tensor:
         """Embeddings [..., E] of tokens, before positions."""
         x = F.embedding(ids, self.weights.embed)
         return x if self.scale is None else x * self.scale
 
-    def _run(self, x: Tensor, positions: Tensor, attend: Callable[[int, Tensor], Tensor]) -> Tensor:
+    def run(self, x: Tensor, positions: Tensor, attend: Callable[[int, Tensor], Tensor]) -> Tensor:
         """All layers over embeddings [..., E] at positions [last of ...] -> hidden [..., E], in the residual stream's dtype.
 
         `attend(layer, qkv)` reads [..., H + 2 K, D], queries and keys not rotated yet, and gives [..., H D].
@@ -171,7 +135,7 @@ class Decoder:
         y = self.extras.after(number, "mlp", layer.down(y))
         return y if layer.out_norm is None else self.kernels.norm(y, layer.out_norm)
 
-    def _logits(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         """Logits [B, V] of hidden states [B, E], in the weights' dtype."""
         logits = self.weights.head(self.kernels.norm(hidden, self.weights.norm))
         bound = self.shape.logit_softcap

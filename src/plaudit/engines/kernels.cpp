@@ -195,6 +195,8 @@ inline void add_up(const Doubles (&x)[4], double (&to)[4]) {
     for (int j = 0; j < 4; j++) to[j] = ((x[j][0] + x[j][4]) + (x[j][2] + x[j][6])) + ((x[j][1] + x[j][5]) + (x[j][3] + x[j][7]));
 }
 
+constexpr int AHEAD = 24;  // keys between a key and the one that is fetched for later
+
 // scores[g][t] = q[g] . keys[t] of G query heads, four keys at a time; D numbers a head, a multiple of two vectors.
 template <class S, int D, int G>
 void score_keys(const typename Sum<S>::type *q, const S *keys, long first, long count, typename Sum<S>::type *scores) {
@@ -204,6 +206,7 @@ void score_keys(const typename Sum<S>::type *q, const S *keys, long first, long 
         typename Vector<A>::type sums[G][4] = {};
         for (int j = 0; j < 4; j++) {
             const S *line = keys + std::min(t + j, count - 1) * D;
+            for (unsigned long at = 0; at < D * sizeof(S); at += 64) __builtin_prefetch((const char *)(line + AHEAD * D) + at);
             for (int i = 0; i < D; i += 2 * width) {
                 typename Vector<A>::type one, two;
                 load_two(line + i, one, two);
@@ -225,7 +228,8 @@ void mix_values(const typename Sum<S>::type *scores, const S *values, long first
     constexpr int width = Vector<A>::width, step = std::min(4 * width, D);
     for (int i = 0; i < D; i += step) {
         typename Vector<A>::type sums[G][step / width] = {};
-        for (long t = first; t < count; t++)
+        for (long t = first; t < count; t++) {
+            for (unsigned long at = 0; at < D * sizeof(S); at += 64) __builtin_prefetch((const char *)(values + (t + AHEAD) * D) + at);
             for (int part = 0; part < step / width; part += 2) {
                 typename Vector<A>::type one, two;
                 load_two(values + t * D + i + part * width, one, two);
@@ -234,6 +238,7 @@ void mix_values(const typename Sum<S>::type *scores, const S *values, long first
                     sums[g][part + 1] += scores[g * count + t] * two;
                 }
             }
+        }
         for (int g = 0; g < G; g++) std::memcpy(mixed + g * D + i, sums[g], sizeof sums[g]);
     }
 }
@@ -324,27 +329,32 @@ void attend_head(const S *query, const S *key, const S *value, const S *cosine, 
     put_line(out, mixed, group * size);
 }
 
+// Tokens starts[run] .. starts[run + 1] - 1 stand in slot slots[run], one behind the other: one token in a step, a whole prompt
+// where prompts are read. Each attends to what its slot holds up to itself.
 template <class S>
-void attend_rows(const S *qkv, const S *cosine, const S *sine, const int64_t *positions, S *keys, S *values, S *out, long rows,
-                 const Shape<typename Sum<S>::type> &shape, int threads) {
+void attend_runs(const S *qkv, const S *cosine, const S *sine, const int64_t *positions, const int64_t *slots,
+                 const int64_t *starts, S *keys, S *values, S *out, long runs, const Shape<typename Sum<S>::type> &shape,
+                 int threads) {
     using A = typename Sum<S>::type;
     const long group = shape.heads / shape.kv_heads, line = (shape.heads + 2 * shape.kv_heads) * shape.size;
+    const auto attend = shape.size == 64 ? attend_head<S, 64> : shape.size == 128 ? attend_head<S, 128> : attend_head<S, 0>;
     long longest = 0;
-    for (long row = 0; row < rows; row++) longest = std::max(longest, long(positions[row]) + 1);
+    for (long token = 0; token < starts[runs]; token++) longest = std::max(longest, long(positions[token]) + 1);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         std::vector<A> room(group * (2 * shape.size + longest));  // q, mixed, scores
-#pragma omp for collapse(2) schedule(dynamic, 4)
-        for (long row = 0; row < rows; row++)
+#pragma omp for collapse(2) schedule(dynamic, 1)
+        for (long run = 0; run < runs; run++)
             for (long head = 0; head < shape.kv_heads; head++) {
-                const S *query = qkv + row * line + head * group * shape.size;
-                const S *key = qkv + row * line + (shape.heads + head) * shape.size;
-                const S *value = key + shape.kv_heads * shape.size;
-                const long place = row * shape.slot_stride + head * shape.head_stride, angle = row * shape.turned;
-                S *to = out + (row * shape.heads + head * group) * shape.size;
-                auto run = shape.size == 64 ? attend_head<S, 64> : shape.size == 128 ? attend_head<S, 128> : attend_head<S, 0>;
-                run(query, key, value, cosine + angle, sine + angle, keys + place, values + place, positions[row], shape,
-                    room.data(), to);
+                const long place = slots[run] * shape.slot_stride + head * shape.head_stride;
+                for (long token = starts[run]; token < starts[run + 1]; token++) {
+                    const S *query = qkv + token * line + head * group * shape.size;
+                    const S *key = qkv + token * line + (shape.heads + head) * shape.size;
+                    const S *value = key + shape.kv_heads * shape.size;
+                    const long angle = token * shape.turned;
+                    attend(query, key, value, cosine + angle, sine + angle, keys + place, values + place, positions[token], shape,
+                           room.data(), out + (token * shape.heads + head * group) * shape.size);
+                }
             }
     }
 }
@@ -427,12 +437,13 @@ void draw_rows(const S *logits, const double *uniform, long rows, long size, dou
     extern "C" void gate_##NAME(const void *y, void *out, long rows, long size, int threads) {                                   \
         gate_rows<S>((const S *)y, (S *)out, rows, size, threads);                                                               \
     }                                                                                                                            \
-    extern "C" void attend_##NAME(const void *qkv, const void *cosine, const void *sine, const int64_t *positions, void *keys,   \
-                                  void *values, void *out, long rows, long heads, long kv_heads, long size, long turned,         \
-                                  long slot_stride, long head_stride, long window, double scale, double softcap, int threads) {  \
+    extern "C" void attend_##NAME(const void *qkv, const void *cosine, const void *sine, const int64_t *positions,               \
+                                  const int64_t *slots, const int64_t *starts, void *keys, void *values, void *out, long runs,   \
+                                  long heads, long kv_heads, long size, long turned, long slot_stride, long head_stride,         \
+                                  long window, double scale, double softcap, int threads) {                                      \
         Shape<A> shape{heads, kv_heads, size, turned, slot_stride, head_stride, window, A(scale), A(softcap)};                   \
-        attend_rows<S>((const S *)qkv, (const S *)cosine, (const S *)sine, positions, (S *)keys, (S *)values, (S *)out, rows,    \
-                       shape, threads);                                                                                          \
+        attend_runs<S>((const S *)qkv, (const S *)cosine, (const S *)sine, positions, slots, starts, (S *)keys, (S *)values,     \
+                       (S *)out, runs, shape, threads);                                                                          \
     }                                                                                                                            \
     extern "C" void draw_##NAME(const void *logits, const double *uniform, long rows, long size, double temperature,             \
                                 double floor, int64_t *tokens, double *logprobs, int threads) {                                  \

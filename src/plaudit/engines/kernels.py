@@ -37,6 +37,8 @@ class Kernels:
     """In torch, operation by operation as transformers where rounding could differ. H heads on K key-value heads of size D."""
 
     name = "torch"
+    reads_runs = False
+    """Whether `attend` reads prompts that lie end to end."""
 
     def __init__(self, shape: Architecture, dtype: torch.dtype) -> None:
         self.shape, self.family = shape, shape.family
@@ -66,7 +68,7 @@ class Kernels:
         return self.activation(gate) * up
 
     def attend(self, layer: int, qkv: Tensor, angles: tuple[Tensor, Tensor] | None, where: Where, cache: KVCache) -> Tensor:
-        """One token's attention: q, k, v of slots 0..B-1, [B, H + 2 K, D], at `where`; k and v go into the cache -> [B, H D].
+        """Attention of q, k, v [B, H + 2 K, D] of the tokens at `where`; k and v go into the cache -> [B, H D].
 
         The query heads that share a key-value head stand as its queries, so the cache is read in place and once.
         """
@@ -94,10 +96,18 @@ class Kernels:
 
 
 class Where:
-    """Where the newest tokens of slots 0..B-1 stand: positions [B], all below `length`. What layers share is made once."""
+    """Where tokens stand: positions [B] below `length`. What layers share is made once.
 
-    def __init__(self, positions: Tensor, length: int) -> None:
+    In a step token b stands in slot b. Where prompts are read (by compiled kernels only) run r, the tokens starts[r] to
+    starts[r + 1] - 1 at rising positions, stands in slot slots[r].
+    """
+
+    def __init__(self, positions: Tensor, length: int, slots: Tensor | None = None, starts: Tensor | None = None) -> None:
         self.positions, self.length = positions, length
+        count = len(positions) if slots is None else len(slots)
+        steps = torch.arange(count + 1)
+        self.slots, self.starts = steps if slots is None else slots, steps if starts is None else starts
+        self.runs = count
         self._places: Tensor | None = None
         self._masks: dict[int | None, Tensor] = {}
 
@@ -126,6 +136,7 @@ class Compiled(Kernels):
     """
 
     name = "compiled"
+    reads_runs = True
 
     def __init__(self, shape: Architecture, dtype: torch.dtype, found: Any) -> None:
         super().__init__(shape, dtype)
@@ -159,13 +170,14 @@ class Compiled(Kernels):
         return out
 
     def attend(self, layer: int, qkv: Tensor, angles: tuple[Tensor, Tensor] | None, where: Where, cache: KVCache) -> Tensor:
-        shape, rows = self.shape, len(qkv)
-        out = torch.empty((rows, shape.heads * shape.head_dim), dtype=qkv.dtype)
+        shape = self.shape
+        out = torch.empty((len(qkv), shape.heads * shape.head_dim), dtype=qkv.dtype)
         cosine, sine, turned = (None, None, 0) if angles is None else (*(a.data_ptr() for a in angles), angles[0].shape[-1])
         keys, values = cache.keys[layer], cache.values[layer]
         self._attend(
-            *(qkv.data_ptr(), cosine, sine, where.positions.data_ptr(), keys.data_ptr(), values.data_ptr(), out.data_ptr()),
-            *(rows, shape.heads, shape.kv_heads, shape.head_dim, turned, keys.stride(0), keys.stride(1)),
+            *(qkv.data_ptr(), cosine, sine, where.positions.data_ptr(), where.slots.data_ptr(), where.starts.data_ptr()),
+            *(keys.data_ptr(), values.data_ptr(), out.data_ptr()),
+            *(where.runs, shape.heads, shape.kv_heads, shape.head_dim, turned, keys.stride(0), keys.stride(1)),
             shape.windows[layer] or 0,
             shape.head_dim**-0.5 if shape.scales[layer] is None else shape.scales[layer],
             shape.attention_softcap or 0.0,

@@ -27,7 +27,7 @@ WIDE = "-mprefer-vector-width=512"
 ARGUMENTS = {
     "norm": (c_void_p,) * 4 + (c_long,) * 2 + (c_double, c_int, c_int),
     "gate": (c_void_p,) * 2 + (c_long,) * 2 + (c_int,),
-    "attend": (c_void_p,) * 7 + (c_long,) * 8 + (c_double, c_double, c_int),
+    "attend": (c_void_p,) * 9 + (c_long,) * 8 + (c_double, c_double, c_int),
     "draw": (c_void_p,) * 2 + (c_long,) * 2 + (c_double,) * 2 + (c_void_p,) * 2 + (c_int,),
 }
 TYPES = ("bfloat16", "float32", "float64")

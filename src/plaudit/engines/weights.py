@@ -29,7 +29,7 @@ class Norm:
 
 
 PACKED_ROWS = 16
-"""For how many rows oneDNN is asked to lay out a matrix: that layout serves 1 to 1024 rows at full speed, one for 64 does not."""
+"""For how many rows oneDNN is asked to lay out a matrix: that layout serves 1 to 1024 rows at speed, one for 64 does not."""
 
 
 class Linear:

@@ -210,11 +210,11 @@ def test_the_cache_grows_between_calls_and_can_be_given_back():
 def test_load_swaps_weights_in_place_and_names_them():
     old, new = llama(seed=0), llama(seed=1)
     writer = engine(old)
-    buffers = [layer.qkv.data_ptr() for layer in writer.decoder.layers]
+    buffers = [layer.qkv.weight.data_ptr() for layer in writer.decoder.weights.layers]
     before = writer.generate(PROMPTS, 2, SAMPLED)
     writer.load(new.named_parameters(), "v2")
     after = writer.generate(PROMPTS, 2, SAMPLED)
-    assert buffers == [layer.qkv.data_ptr() for layer in writer.decoder.layers]
+    assert buffers == [layer.qkv.weight.data_ptr() for layer in writer.decoder.weights.layers]
     assert {row.policy for row in before} == {"v1"} and {row.policy for row in after} == {"v2"}
     assert tokens(after) == tokens(engine(new).generate(PROMPTS, 2, SAMPLED)) != tokens(before)
     new.model.layers[0].mlp.up_proj.weight.data.zero_()  # the engine's weights are its own

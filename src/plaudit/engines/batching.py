@@ -17,12 +17,8 @@ from plaudit.engines.base import Progress
 from plaudit.engines.decoder import Decoder
 from plaudit.engines.kv_cache import KVCache
 from plaudit.engines.rows import Asked, Row
-from plaudit.engines.sampling import draw
 from plaudit.engines.stop import Ends
 from plaudit.schema import Sampling
-
-PREFILL_TOKENS = 4096
-"""Padded tokens of the prompts that are read in one forward pass: bounds memory, and is enough to fill the matrix units."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ class Loop:
             self._share(self.open.slot, groups[0])
             logits.append(self.open.logits)
         fresh = groups[len(logits) :]
-        logits.extend(self._prefill([group[0] for group in fresh]))
+        logits.extend(self._prefill([group[0] for group in fresh]) if fresh else [])
         for group in fresh:
             self._share(group[0][0], group[1:])
         slot, row = entering[-1]
@@ -93,19 +89,7 @@ class Loop:
 
     def _prefill(self, rows: list[tuple[int, Row]]) -> list[Tensor]:
         """Logits [V] after each row's prompt, which is written into its slot. Rows come longest prompt first."""
-        device, start = self.cache.keys.device, 0
-        found: list[Tensor] = []
-        while start < len(rows):
-            width = len(rows[start][1].prompt.ids)
-            batch = rows[start : start + max(1, PREFILL_TOKENS // width)]
-            start += len(batch)
-            ids = torch.zeros(len(batch), width, dtype=torch.long)
-            for line, (_, row) in zip(ids, batch, strict=True):
-                line[: len(row.prompt.ids)] = torch.tensor(row.prompt.ids)
-            lengths = torch.tensor([len(row.prompt.ids) for _, row in batch], device=device)
-            slots = torch.tensor([slot for slot, _ in batch], device=device)
-            found.extend(self.decoder.prefill(ids.to(device), lengths, self.cache, slots))
-        return found
+        return list(self.decoder.prefill([row.prompt.ids for _, row in rows], [slot for slot, _ in rows], self.cache))
 
     def _step(self) -> None:
         """One token more for every active row; there are no holes here."""
@@ -120,7 +104,7 @@ class Loop:
         """Draw the next token of the rows in `slots` from logits [len(slots), V]; rows that end leave holes."""
         rows = [row for slot in slots if (row := self.active[slot])]
         uniform = torch.tensor([row.uniform[len(row.tokens)] for row in rows], dtype=torch.float64, device=logits.device)
-        tokens, logprobs = draw(logits, uniform, self.sampling)
+        tokens, logprobs = self.decoder.kernels.draw(logits, uniform, self.sampling)
         before = self.done
         for slot, row, token, logprob in zip(slots, rows, tokens.tolist(), logprobs.tolist(), strict=True):
             row.push(token, logprob, self.stop)

@@ -29,12 +29,13 @@ def uniforms(seed: int, count: int) -> np.ndarray:
 def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
     """One token for each row and its log-probability under the distribution it was drawn from.
 
-    logits [B, V] float32 or float64; uniform [B] float64 in [0, 1) -> ids [B] int64, logprobs [B] float64.
+    logits [B, V] of any float dtype; uniform [B] float64 in [0, 1) -> ids [B] int64, logprobs [B] float64.
     Greedy (temperature 0) draws from a point mass, so its log-probability is 0. Each row depends on itself alone.
     Raises FloatingPointError where a row's largest logit is not finite.
     """
-    if not torch.isfinite(logits.amax(-1)).all():
-        raise FloatingPointError("the model's logits are not finite: its weights hold NaN or infinity")
+    finite(bool(torch.isfinite(logits.amax(-1)).all()))
+    if logits.dtype != torch.float64:
+        logits = logits.float()
     if sampling.temperature == 0:
         ids = logits.argmax(-1)
         return ids, torch.zeros(ids.shape, dtype=torch.float64, device=ids.device)
@@ -49,6 +50,12 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, T
         place, logprob = _draw_sorted(line.weights, uniform[row : row + 1])
         ids[row], logprobs[row] = line.ids[0, place[0]], logprob[0]
     return ids, logprobs
+
+
+def finite(found: bool) -> None:
+    """FloatingPointError where the largest logits are not finite."""
+    if not found:
+        raise FloatingPointError("the model's logits are not finite: its weights hold NaN or infinity")
 
 
 def _above_min_p(logits: Tensor, min_p: float) -> Tensor:

@@ -48,12 +48,14 @@ class TorchEngine:
         max_length: int | None = None,
         device: torch.device | str = "cpu",
         eos_token_ids: Iterable[int] = (),
+        compiled: bool | None = None,
     ) -> None:
         """An engine without weights yet; `generate` works after the first `load`.
 
         config: the model's config. dtype: float64, float32 (default) or bfloat16. slots: rows decoded at once.
         max_length: prompt and answer together, in tokens; default is what the model can read.
         eos_token_ids: ids that end an answer beside the tokenizer's EOS (the generation config's).
+        compiled: compiled kernels; by default on a CPU in float32 and bfloat16, where there is a compiler (see `kernels`).
         Raises UserError for another family, rope type or a max_length too long.
         """
         self.max_length: int = context(config) if max_length is None else max_length
@@ -63,7 +65,7 @@ class TorchEngine:
         self.tokenizer, self.slots, self.version = tokenizer, slots, ""
         self.eos_token_ids = tuple(eos_token_ids)
         self.device = torch.device(device)
-        self.decoder = Decoder(config, dtype or torch.float32, self.device)
+        self.decoder = Decoder(config, dtype or torch.float32, self.device, compiled)
         shape = self.decoder.shape
         self.cache = KVCache(config.num_hidden_layers, shape.kv_heads, shape.head_dim, self.decoder.dtype, self.device)
         self.loaded = False

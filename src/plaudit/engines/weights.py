@@ -1,4 +1,8 @@
-"""The engine's own copy of a model's weights: fused matrices, filled in place by Hugging Face parameter names."""
+"""The engine's own copy of a model's weights: fused matrices, filled by Hugging Face parameter names.
+
+On a CPU in bfloat16 matrices are kept as its matrix units read them (oneDNN's blocked layout), else they would be brought into
+that layout at every product; results are the same to the last bit. The plain copy is there while weights are loaded only.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from plaudit.models.families import Architecture
+from plaudit.models.machine import fast_bf16
 from plaudit.schema import UserError
 
 
@@ -22,20 +28,52 @@ class Norm:
     bias: Tensor | None
 
 
+PACKED_ROWS = 16
+"""For how many rows oneDNN is asked to lay out a matrix: that layout serves 1 to 1024 rows at speed, one for 64 does not."""
+
+
+class Linear:
+    """x [..., inputs] -> x W^T + bias [..., outputs]; W is `weight`, or `packed`."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.weight: Tensor | None = weight
+        self.bias = bias
+        self.packed: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.packed is None:
+            assert self.weight is not None
+            return F.linear(x, self.weight, self.bias)
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+
+    def pack(self) -> None:
+        """Keep the packed copy alone."""
+        assert self.weight is not None
+        self.packed, self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, PACKED_ROWS), None
+
+
+def packs(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether packing serves: bf16 on a CPU whose matrix products go through oneDNN."""
+    there = hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    return (
+        dtype == torch.bfloat16
+        and device.type == "cpu"
+        and there
+        and torch.backends.mkldnn.is_available()
+        and fast_bf16(device)
+    )
+
+
 @dataclass(frozen=True)
 class Layer:
     """One layer's weights: q, k, v in one matrix, gate and up in one. None is what the family does not have."""
 
     norm: Norm
-    qkv: Tensor
-    qkv_bias: Tensor | None
-    out: Tensor
-    out_bias: Tensor | None
+    qkv: Linear
+    out: Linear
     mlp_norm: Norm | None
-    up: Tensor
-    up_bias: Tensor | None
-    down: Tensor
-    down_bias: Tensor | None
+    up: Linear
+    down: Linear
     qk_norm: Norm | None
     """Weight [heads + kv_heads, head_dim], a row for each head."""
     attention_norm: Norm | None
@@ -52,25 +90,31 @@ class Place:
 
 
 class Weights:
-    """Buffers for all weights of a model; zeros until `load`. V vocabulary, E hidden size."""
+    """Buffers for all weights of a model; zeros until `load`, and none at all where they are packed."""
 
     def __init__(self, config: Any, shape: Architecture, dtype: torch.dtype, device: torch.device) -> None:
         self.config, self.shape, self.family, self.dtype, self.device = config, shape, shape.family, dtype, device
         self.places: dict[str, Place] = {}
         """Hugging Face parameter name -> the part of our buffers that it fills."""
-        family, root, width = shape.family, shape.family.root, config.hidden_size
+        self.layers: list[Layer] = []
+        self.packs = packs(dtype, device)
+        if not self.packs:
+            self._make()
+
+    def _make(self) -> None:
+        config, family, root, width = self.config, self.family, self.family.root, self.config.hidden_size
         self.embed = self._own(config.vocab_size, width, name=f"{root}.{family.embed}.weight")
         self.positions = None
         if family.positions:
             self.positions = self._own(config.max_position_embeddings, width, name=f"{root}.{family.positions}.weight")
         self.norm = self._norm(f"{root}.{family.final_norm}")
         self.layers = [self._layer(f"{root}.{family.layers}.{i}") for i in range(config.num_hidden_layers)]
+        bias = self._own(config.vocab_size, name="lm_head.bias") if family.head_bias else None
         if config.tie_word_embeddings:
-            self.head = self.embed
+            self.head = Linear(self.embed, bias)
             self.places["lm_head.weight"] = self.places[f"{root}.{family.embed}.weight"]
         else:
-            self.head = self._own(config.vocab_size, width, name="lm_head.weight")
-        self.head_bias = self._own(config.vocab_size, name="lm_head.bias") if family.head_bias else None
+            self.head = Linear(self._own(config.vocab_size, width, name="lm_head.weight"), bias)
 
     def _own(self, *shape: int, name: str | None = None) -> Tensor:
         buffer = torch.zeros(shape, dtype=self.dtype, device=self.device)
@@ -83,9 +127,7 @@ class Weights:
         bias = self._own(width, name=f"{name}.bias") if self.family.layer_norm else None
         return Norm(self._own(width, name=f"{name}.weight"), bias)
 
-    def _fused(
-        self, prefix: str, names: Sequence[str], rows: Sequence[int], inputs: int, bias: bool
-    ) -> tuple[Tensor, Tensor | None]:
+    def _fused(self, prefix: str, names: Sequence[str], rows: Sequence[int], inputs: int, bias: bool) -> Linear:
         """One matrix [sum of rows, inputs] and bias. Each name fills its rows; one name alone fills them all."""
         total = sum(rows)
         weight = self._own(total, inputs)
@@ -98,12 +140,12 @@ class Weights:
             if shift is not None:
                 self.places[f"{prefix}.{name}.bias"] = Place(shift[start : start + count], (count,), (count,))
             start += count
-        return weight, shift
+        return Linear(weight, shift)
 
-    def _by_head(self, name: str, weight: Tensor, bias: Tensor | None) -> None:
+    def _by_head(self, name: str, qkv: Linear) -> None:
         """The one matrix comes as q, k, v of the first head, of the second ...; here all q come first."""
         heads, dim = self.shape.heads, self.shape.head_dim
-        for kind, whole in (("weight", weight), ("bias", bias)):
+        for kind, whole in (("weight", qkv.weight), ("bias", qkv.bias)):
             if whole is not None:
                 rest = tuple(whole.shape[1:])
                 target = whole.view(3, heads, dim, *rest).transpose(0, 1)
@@ -130,22 +172,34 @@ class Weights:
 
         qkv = self._fused(prefix, family.qkv, (q, kv, kv), width, shape.qkv_bias)
         if family.qkv_by_head:
-            self._by_head(f"{prefix}.{family.qkv[0]}", *qkv)
+            self._by_head(f"{prefix}.{family.qkv[0]}", qkv)
         return Layer(
             self._norm(f"{prefix}.{family.input_norm}"),
-            *qkv,
-            *self._fused(prefix, (family.out,), (width,), q, shape.out_bias),
+            qkv,
+            self._fused(prefix, (family.out,), (width,), q, shape.out_bias),
             norm(family.mlp_input_norm),
-            *self._fused(prefix, family.up, (inner, inner) if family.gated else (inner,), width, shape.mlp_bias),
-            *self._fused(prefix, (family.down,), (width,), inner, shape.mlp_bias),
+            self._fused(prefix, family.up, (inner, inner) if family.gated else (inner,), width, shape.mlp_bias),
+            self._fused(prefix, (family.down,), (width,), inner, shape.mlp_bias),
             self._qk_norm(prefix),
             norm(family.attention_norm),
             norm(family.mlp_norm),
         )
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Copy weights into the buffers in place; see `fill`."""
+        """Copy weights into the buffers, see `fill`: in place, or into fresh ones that are then packed."""
+        if not self.packs:
+            fill(self.places, weights)
+            return
+        self.layers = []  # the old weights go before the new ones come: there is never more than one copy
+        self.places.clear()
+        self._make()
         fill(self.places, weights)
+        self.places.clear()
+        for linear in (
+            self.head,
+            *(linear for layer in self.layers for linear in (layer.qkv, layer.out, layer.up, layer.down)),
+        ):
+            linear.pack()
 
 
 @torch.no_grad()

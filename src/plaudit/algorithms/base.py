@@ -80,6 +80,7 @@ class Algorithm:
     best       the metric that says which evaluation was best, and whether more of it is better
     shown      metrics beside the progress bar
     epochs, mini_batches  optimiser passes over one batch, and optimiser steps in each pass
+    gen_batches  rounds in which a step may sample further prompts, until it is full of those whose answers earned differently
     temperature  logits are divided by it in every log-probability
     critic_head  a network that gives values starts from the reward model; its head too (reward_model), or at 0 (zero)
     learning_rates  role -> its own peak learning rate, where it is not that of the others
@@ -102,6 +103,7 @@ class Algorithm:
     reads: frozenset[Stream] = frozenset()
     epochs: int = 1
     mini_batches: int = 1
+    gen_batches: int = 1
     temperature: float = 1.0
     critic_head: Literal["reward_model", "zero"] = "reward_model"
     learning_rates: Mapping[str, float] = MappingProxyType({})

@@ -176,8 +176,15 @@ class Builder:
         judges, models = self._judges(reward)
         feed = self.feed(prepared)
         beside = self._beside(algorithm, feed.portion)
-        rewards, seed = mix(reward, models), self.training.seed
-        source = Rollouts(prepared.rows, prepared.held_out, feed, self._engine(), rewards, rollout, seed, beside=beside)
+        rewards, seed, rounds = mix(reward, models), self.training.seed, algorithm.gen_batches
+        if rounds > 1 and reward.reward_normalization == "batch":
+            raise UserError(
+                "filter_groups samples a step in several rounds, which reward_normalization=batch would put on scales of their "
+                "own; leave one of them out (GRPO scales rewards itself: scale_rewards)"
+            )
+        source = Rollouts(
+            prepared.rows, prepared.held_out, feed, self._engine(), rewards, rollout, seed, beside=beside, rounds=rounds
+        )
         answers = source.feed.portion * rollout.num_generations
         if algorithm.mini_batches > answers:
             raise UserError(

@@ -75,7 +75,11 @@ def scaled(value: Any) -> Any:
     return {True: "group", False: "none", "true": "group", "false": "none"}.get(value, value)
 
 
-REWARDS = {"think_format_reward": "think_format", "get_repetition_penalty_reward": "repetition_penalty"}
+REWARDS = {
+    "think_format_reward": "think_format",
+    "get_repetition_penalty_reward": "repetition_penalty",
+    "get_soft_overlong_punishment": "soft_overlong_punishment",
+}
 
 
 def functions(value: Any) -> list[str]:
@@ -258,7 +262,7 @@ GRPO_NAMES: Table = {
 OPENRLHF_VERBS: Mapping[str, Table] = {
     "ppo": {"max_epochs": "num_ppo_epochs"},
     "reinforce_pp": {"max_epochs": "num_iterations"},
-    "grpo": GRPO_NAMES,
+    "grpo": {**GRPO_NAMES, "dynamic_filtering": To("filter_groups", "leaves out equal rewards, not a range of mean rewards")},
     "rloo": {**GRPO_NAMES, "init_kl_coef": To("beta", "off the reward of the whole answer (k1)")},
 }
 TABLES: Mapping[str, tuple[Table, Mapping[str, Table]]] = {

@@ -87,6 +87,7 @@ class Algorithm:
     pretraining_file, pretraining_rows  rows of this file (so many, or as many as prompts) go with each batch of answers, side
                `ptx` 1: the first role alone is trained on them, and no scoring pass reads them
     width      numbers that a head gives for each row, where a network is asked for "classes"
+    thresholds  where the thresholds beside a score begin; with some, the head is an ordinal one
     """
 
     Config: ClassVar[Any]
@@ -110,6 +111,7 @@ class Algorithm:
     pretraining_file: str | None = None
     pretraining_rows: int | None = None
     width: int = 1
+    thresholds: Sequence[float] = ()
 
     def __init__(self, options: Any, temperature: float = 1.0) -> None:
         self.options, self.temperature = options, temperature

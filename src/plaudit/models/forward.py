@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from plaudit.core.batch import Batch, Outputs
 from plaudit.core.logprob import head_logprob
 from plaudit.models.families import Architecture, Family, architecture, context, steady_length, unknown
+from plaudit.models.heads import OrdinalHead
 from plaudit.models.sharing import lines_of
 from plaudit.schema import UserError
 
@@ -234,7 +235,8 @@ def read(
 
     logp, entropy and value are made for tokens with mask 1 only and stand at those tokens; a token at place 0 of its row has
     nothing before it and is refused. score and classes are read at each row's last token (`length - 1`), wherever
-    padding begins; steps at the tokens themselves where the stream `step` is 1.
+    padding begins; steps at the tokens themselves where the stream `step` is 1. The thresholds of an ordinal head come with
+    its scores.
     """
     found: dict[str, Tensor] = {}
     row, token = batch.mask.nonzero(as_tuple=True)
@@ -270,6 +272,8 @@ def read(
         last = layout.flat(hidden, rows, batch.length - 1)
         if "score" in want:
             found["score"] = _scalar(scalar_head, last)
+            if isinstance(scalar_head, OrdinalHead):
+                found["thresholds"] = scalar_head.thresholds()
         if "classes" in want:
             found["classes"] = scalar_head(last.to(scalar_head.weight.dtype))
     return Outputs(**found)

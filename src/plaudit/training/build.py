@@ -245,7 +245,8 @@ class Builder:
                 found[role] = self.assembly.critic(judge, folder, new_head=new_head, weights=weights)
             else:
                 classes = algorithm.width if "classes" in wants else 0
-                found[role] = self.assembly.trained(role, head=bool(wants & {"score", "steps"}), classes=classes)
+                head, thresholds = bool(wants & {"score", "steps"}), algorithm.thresholds
+                found[role] = self.assembly.trained(role, head=head, classes=classes, thresholds=thresholds)
         return found
 
     def _aspect_weights(self, judge: Network | None) -> list[float]:

@@ -59,7 +59,7 @@ class AugmentConfig:
     sides: tuple[str, str] = ("response_a", "response_b")
     """swap_sides: the columns that hold the two answers."""
     side_labels: dict[str, str] | None = None
-    """swap_sides: label -> label of the swapped row; none knows a, A, 1, model_a and response_a, their like, and ties."""
+    """swap_sides: label -> label of the swapped row; none knows a, A, model_a, response_a, answer_a, their like, and ties."""
 
     def __post_init__(self) -> None:
         for name, wanted in (

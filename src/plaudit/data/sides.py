@@ -17,11 +17,11 @@ from plaudit.schema import JSON, Message, Ranking
 LABELS = ("winner", "label", "completion")
 """Columns that say which side is better: of those that a row has, each must name a side."""
 SWAPPED: Mapping[str, str] = {
-    **{pair[0]: pair[1] for pair in ("ab", "ba", "AB", "BA", "12", "21")},
+    **{pair[0]: pair[1] for pair in ("ab", "ba", "AB", "BA")},
     **{f"{name}_{one}": f"{name}_{other}" for name in ("model", "response", "answer") for one, other in ("ab", "ba")},
-    **{tie: tie for tie in ("tie", "tie (bothbad)", "both", "neither", "c", "C", "0")},
+    **{tie: tie for tie in ("tie", "tie (bothbad)", "both", "neither", "c", "C")},
 }
-"""Label -> label of the swapped row."""
+"""Label -> label of the swapped row. No digits: 0 is a tie with some, and a side with others."""
 
 
 def judge(item: Ranking) -> JSON:

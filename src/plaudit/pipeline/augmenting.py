@@ -166,17 +166,19 @@ def journal(out: Path, started: Mapping[str, Any]) -> Iterator[tuple[list[str], 
 
     UserError where OUT is there, where the journal was begun with something else, or where another process writes it.
     """
-    import fcntl
-
     if out.exists():
         raise UserError(f"{out} is there already; take it away, or write to another --out")
     path = out.with_name(f"{out.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         try:
+            import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UserError(f"another process is writing {path}; wait for it, or write to another --out") from None
+        except (ImportError, OSError):
+            pass  # Windows, or a file system without locks
         file.seek(0)
         lines = file.read().split("\n")
         file.seek(0)

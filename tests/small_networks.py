@@ -10,7 +10,7 @@ from plaudit.data.collate import collate_labels, collate_steps
 from plaudit.data.encode import Encoded
 from plaudit.data.template import Row
 from plaudit.models.base import AdapterConfig, Base
-from plaudit.models.heads import class_head, scalar_head
+from plaudit.models.heads import OrdinalHead, class_head, scalar_head
 from plaudit.models.network import Network
 from plaudit.models.tiny import tiny_tokenizer
 from plaudit.registry import find, names
@@ -284,6 +284,10 @@ def learner(kind, *, options=None, optimizer=None, full=False, dtype=F64, lora=N
         for role, scalar in roles(kind).items()
     }
     made = algorithm(kind, **(options or {}))
+    if made.thresholds:
+        for network in networks.values():
+            drawn, network.head = network.head, OrdinalHead(16, made.thresholds).to(dtype)
+            network.head.weight.data.copy_(drawn.weight)
     return Learner(
         made,
         networks,

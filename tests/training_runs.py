@@ -37,6 +37,7 @@ MEALS = {
     "prompts": ONLINE,
 }
 WISHES = {"num_ppo_epochs": 2, "num_iterations": 2, "num_mini_batches": 2, "kl_target": 0.01, "kl_horizon": 20}
+WISHES |= {"filter_groups": "true", "max_num_gen_batches": 2}
 WISHES |= {"ptx_coef": 0.1, "ptx_file": "../demonstrations.jsonl"}
 """Set where an algorithm has them, so that whatever moves from step to step moves here."""
 

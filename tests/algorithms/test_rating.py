@@ -46,7 +46,7 @@ def test_squared_error_of_the_standardised_rating_by_hand():
     assert value(algorithm, batch(5, 3, weight=[3.0, 1.0]), scores(1.0, 0.5)) == pytest.approx(
         (3 * (1 - math.sqrt(2)) ** 2 + 0.25) / 4
     )
-    assert algorithm.predicted(torch.tensor(1.0)) == pytest.approx(3 + math.sqrt(2))
+    assert algorithm.predicted(scores(1.0)) == pytest.approx(3 + math.sqrt(2))
 
 
 def test_the_cross_entropy_of_the_share_by_hand():
@@ -55,14 +55,38 @@ def test_the_cross_entropy_of_the_share_by_hand():
     wanted = -(0.75 * math.log(0.25) + 0.25 * math.log(0.75))
     assert value(algorithm, batch(4), scores(third)) == pytest.approx(wanted)
     assert value(algorithm, batch(9), scores(third)) == pytest.approx(-math.log(0.25))
-    assert algorithm.predicted(torch.tensor(third)) == pytest.approx(2.0)
+    assert algorithm.predicted(scores(third)) == pytest.approx(2.0)
+
+
+def ordered(score, *thresholds):
+    return Outputs(score=torch.tensor(score, dtype=F64), thresholds=torch.tensor(thresholds, dtype=F64))
+
+
+def test_the_cumulative_logit_by_hand():
+    """Levels 1, 3, 4 cut at log(1/3) and log(3): at a score of 0 they are 1/4, 1/2, 1/4 likely.
+
+    At a score of log 3, P(<= 1) = sigmoid(log(1/9)) = 1/10 and P(<= 3) = sigmoid(0) = 1/2, so 1/10, 2/5 and 1/2.
+    """
+    algorithm, cuts = made(1, 3, 3, 4, loss_type="cumulative_logit"), (math.log(1 / 3), math.log(3))
+    assert algorithm.thresholds == pytest.approx(cuts)  # 1 of 4 rows at or below the first, 3 of 4 below the last
+    assert value(algorithm, batch(1, 3, 4), ordered([0.0] * 3, *cuts)) == pytest.approx((math.log(4) * 2 + math.log(2)) / 3)
+    higher = ordered([math.log(3)], *cuts)
+    for level, share in ((1, 0.1), (3, 0.4), (4, 0.5)):
+        assert value(algorithm, batch(level), higher) == pytest.approx(-math.log(share))
+    assert value(algorithm, batch(9), higher) == pytest.approx(-math.log(0.5))  # held out: the nearest level
+    assert algorithm.predicted(higher) == pytest.approx([0.1 * 1 + 0.4 * 3 + 0.5 * 4])
+
+
+def test_levels_that_are_none():
+    with pytest.raises(UserError, match="20 at most; the training rows have 21 different ratings"):
+        made(*range(21), loss_type="cumulative_logit")
 
 
 def test_error_and_correlation_add_up_over_micro_batches():
     algorithm, ratings, said = made(1, 2, 3, 4, 5), [1.0, 2.0, 4.0, 5.0], [0.3, -1.0, 0.4, 2.0]
     parts = [algorithm.metrics(scores(*said[a:b]), batch(*ratings[a:b])) for a, b in ((0, 1), (1, 4))]
     found = algorithm.summarise(added(*parts))
-    predicted = algorithm.predicted(torch.tensor(said, dtype=F64))
+    predicted = algorithm.predicted(scores(*said))
     assert found["rmse"] == pytest.approx(float(((predicted - torch.tensor(ratings, dtype=F64)) ** 2).mean().sqrt()))
     assert found["pearson"] == pytest.approx(float(torch.corrcoef(torch.tensor([ratings, said], dtype=F64))[0, 1]))
     assert (found["min_reward"], found["max_reward"]) == (-1.0, 2.0)
@@ -87,7 +111,7 @@ def test_a_report_by_hand():
     assert rating_report([1, 1, 1, 1], [1, 2, 3, 4])["pearson"] is None and rating_report([], [])["rows"] == 0
 
 
-@pytest.mark.parametrize("loss_type", ["squared_error", "bernoulli"])
+@pytest.mark.parametrize("loss_type", ["squared_error", "bernoulli", "cumulative_logit"])
 def test_a_run_learns_ratings_and_leaves_a_reward_model(tmp_path, loss_type):
     told = {1: "Bad, bad.", 3: "So so, perhaps.", 5: "Wonderful!"}
     rows = [{"prompt": f"Q{i}?", "completion": f" {said} {i}", "label": r} for i in range(24) for r, said in told.items()]

@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from plaudit.cli import main as cli
-from plaudit.config import load
+from plaudit.cli.config import FLAGS, OTHERS, sections_of
+from plaudit.cli.main import app
+from plaudit.config import REQUIRED, load, options
 from plaudit.data.options import ReadConfig
 from plaudit.registry import names
 from plaudit.schema import Sampling, UserError
@@ -149,6 +151,27 @@ def test_config_prints_a_file_that_loads_back(capsys, tmp_path):
     assert yaml.safe_load(out)["max_new_tokens"] == 128
     described = json.loads(run(capsys, "config", "generate", "--json")[1])["stop_token_ids"]
     assert described["allowed"] == "a list, each an integer" and described["help"].startswith("Ids that end an answer")
+
+
+@pytest.mark.parametrize("verb", OTHERS)
+def test_every_verb_with_options_prints_a_file_that_loads_back(capsys, tmp_path, verb):
+    code, out, err = run(capsys, "config", verb)
+    assert code == 0, err
+    sections, defaults = sections_of(verb)
+    missing = [option for option in options(sections, defaults).values() if option.default is REQUIRED]
+    stands = {"verb": "sft", "search": {"learning_rate": [1e-5]}, "prompts": "p", "completions": "c", "annotators": "people"}
+    given = "".join(f"{option.name}: {json.dumps(stands[option.name])}\n" for option in missing)
+    (tmp_path / "v.yaml").write_text(out + given)
+    found = load(sections, tmp_path / "v.yaml").flat()
+    assert set(found) == set(options(sections)) and all(f"# {option.name}:   # required" in out for option in missing)
+
+
+def test_config_names_what_is_found_elsewhere(capsys):
+    for verb in FLAGS:
+        assert f"`plaudit {verb} --help` lists its flags" in run(capsys, "config", verb)[2]
+    assert "those of its algorithm" in run(capsys, "config", "find-lr")[2]
+    listed = {command.name for command in app.registered_commands} | {"data"}
+    assert listed - set(OTHERS) - set(FLAGS) == {"train", "find-lr"}
 
 
 def test_generate_without_a_prompt_says_what_to_give(capsys):

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from plaudit.cli import main as cli
-from plaudit.cli.config import sections_of
+from plaudit.cli.config import FLAGS, OTHERS, sections_of
 from plaudit.config import options
 from plaudit.registry import names
 
@@ -67,8 +67,8 @@ EVERY_COMMAND = sorted({command for page in PAGES for command in commands(page)}
 
 def option_names(words: list[str]) -> set[str]:
     """The options that the `key=value` words of a command may set."""
-    verb = words[1] if words[0] in ("train", "find-lr") else words[0]
-    classes, defaults = sections_of(verb) if verb not in ("runs", "doctor", "config", "merge") else ([], {})
+    verb = words[1] if words[0] in ("train", "find-lr") or words[:2] == ["data", "augment"] else words[0]
+    classes, defaults = sections_of(verb) if verb not in FLAGS else ([], {})
     return set(options(classes, defaults))
 
 
@@ -99,7 +99,7 @@ def test_every_command_names_what_is_there(command, capsys):
     flags = [word for word in rest if word.startswith("-") and word not in ("-h", "--help")]
     assert [flag for flag in flags if flag not in helped] == []
     if verb in ("train", "config") and rest and rest[0].islower() and not rest[0].startswith("-"):
-        assert rest[0] in (*names("algorithms"), "demo", "generate", "chat", "evaluate") or ":" in rest[0]
+        assert rest[0] in (*names("algorithms"), *OTHERS) or ":" in rest[0]
     if rest and re.fullmatch(r"\w+\.py:\w+", rest[0]):
         return  # an algorithm of the reader's own: tests/docs/test_extend.py runs these
     given = [word.split("=")[0].split(".")[0] for word in rest if re.match(r"[a-z_.]+=", word)]
@@ -153,7 +153,8 @@ def test_every_python_block_is_python_and_every_yaml_block_has_options_that_exis
     for code in fenced(page, "python"):
         ast.parse(code)
     for code in fenced(page, "yaml"):
-        known = set(options(*sections_of("ppo")))
+        verbs = {"ppo", page.stem} & set(names("algorithms"))
+        known = {name for verb in verbs for name in options(*sections_of(verb))}
         assert set(yaml.safe_load(code)) <= known
 
 

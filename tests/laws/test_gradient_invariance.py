@@ -145,6 +145,7 @@ VARIANTS = [
     ("rloo", {"normalize_advantages": True, "mask_truncated_completions": True}),
     *(("dpo", {"loss_type": name}) for name in ("sigmoid_norm", "hinge", "ipo", "robust", "apo_zero", "apo_down")),
     ("kto", {"loss_type": "apo_zero_unpaired"}),
+    ("rating", {"loss_type": "cumulative_logit"}),
     ("best_of_n", {"min_reward": 0.0, "num_best": 2}),
 ]
 

@@ -9,7 +9,8 @@ from plaudit.cli import main as cli
 from plaudit.config import checked, options
 from plaudit.flatyaml import Given
 from plaudit.pipeline.migrate.sources import read, verb_of
-from plaudit.pipeline.migrate.tables import DEFAULTS, TABLES, Gone, To
+from plaudit.pipeline.migrate.tables import DEFAULTS, TABLES
+from plaudit.pipeline.migrate.vocabulary import Gone, To
 from plaudit.pipeline.migrate.writing import migrate, text
 from plaudit.pipeline.project.plan import read as project
 from plaudit.registry import names

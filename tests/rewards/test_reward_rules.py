@@ -1,6 +1,13 @@
 import pytest
 
-from plaudit.rewards.rules import exact_match, length_penalty, regex_match, repetition_penalty, think_format
+from plaudit.rewards.rules import (
+    exact_match,
+    length_penalty,
+    regex_match,
+    repetition_penalty,
+    soft_overlong_punishment,
+    think_format,
+)
 from plaudit.schema import UserError
 
 
@@ -35,12 +42,18 @@ def test_length_penalty_is_a_soft_band():
     assert length_penalty(ids, lower=10, upper=20, margin=4) == [-1.0, -1.0, -0.5, 0.0, 0.0, -0.5, -1.0, -1.0]
 
 
-def test_length_penalty_is_dapos_with_its_numbers():
+def test_soft_overlong_punishment_is_dapos():
     """Yu et al. 2025, eq. 13: 0 up to L_max - L_cache; (L_max - L_cache - |y|) / L_cache up to L_max; then -1."""
-    top, cache = 40, 10
-    for n in range(60):
-        theirs = 0.0 if n <= top - cache else ((top - cache) - n) / cache if n <= top else -1.0
-        assert length_penalty([[0] * n], lower=0, upper=top - cache, margin=cache) == [pytest.approx(theirs)]
+    ids = [[0] * n for n in (0, 30, 31, 35, 39, 40, 41)]
+    expected = [0.0, 0.0, -0.1, -0.5, -0.9, -1.0, -1.0]
+    assert soft_overlong_punishment(ids, max_completion_len=40, soft_punish_cache=10) == pytest.approx(expected)
+    assert soft_overlong_punishment([[0]], max_completion_len=4, soft_punish_cache=4) == [-0.25]
+
+
+@pytest.mark.parametrize("wrong", [{}, {"max_completion_len": 9}, {"max_completion_len": 9, "soft_punish_cache": 10}])
+def test_soft_overlong_punishment_refuses_a_cache_that_is_none(wrong):
+    with pytest.raises(UserError, match="soft_punish_cache <= max_completion_len"):
+        soft_overlong_punishment([[1]], **wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"lower": 5, "upper": 4}, {"lower": -1}, {"margin": 0}])

@@ -80,12 +80,14 @@ class Algorithm:
     best       the metric that says which evaluation was best, and whether more of it is better
     shown      metrics beside the progress bar
     epochs, mini_batches  optimiser passes over one batch, and optimiser steps in each pass
+    gen_batches  rounds in which a step may sample further prompts, until it is full of those whose answers earned differently
     temperature  logits are divided by it in every log-probability
     critic_head  a network that gives values starts from the reward model; its head too (reward_model), or at 0 (zero)
     learning_rates  role -> its own peak learning rate, where it is not that of the others
     pretraining_file, pretraining_rows  rows of this file (so many, or as many as prompts) go with each batch of answers, side
                `ptx` 1: the first role alone is trained on them, and no scoring pass reads them
     width      numbers that a head gives for each row, where a network is asked for "classes"
+    thresholds  where the thresholds beside a score begin; with some, the head is an ordinal one
     """
 
     Config: ClassVar[Any]
@@ -102,12 +104,14 @@ class Algorithm:
     reads: frozenset[Stream] = frozenset()
     epochs: int = 1
     mini_batches: int = 1
+    gen_batches: int = 1
     temperature: float = 1.0
     critic_head: Literal["reward_model", "zero"] = "reward_model"
     learning_rates: Mapping[str, float] = MappingProxyType({})
     pretraining_file: str | None = None
     pretraining_rows: int | None = None
     width: int = 1
+    thresholds: Sequence[float] = ()
 
     def __init__(self, options: Any, temperature: float = 1.0) -> None:
         self.options, self.temperature = options, temperature

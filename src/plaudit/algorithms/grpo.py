@@ -5,7 +5,7 @@
 
     grpo     w_it = 1 / |y_i|, then the mean over answers: every answer counts the same          (Shao et al. 2024)
     bnpo     w_it = 1, then the mean over tokens of the optimiser step                           (arXiv:2506.02355)
-    dapo     the same; with epsilon_high above epsilon it is clip-higher                         (arXiv:2503.14476, eq. 8)
+    dapo     the same; epsilon_high above epsilon is clip-higher, filter_groups dynamic sampling (arXiv:2503.14476, eq. 8, 11)
     dr_grpo  w_it = 1 / max_completion_length, a fixed number, then the mean over answers: no length bias; with
              scale_rewards=none, no difficulty bias either                                       (arXiv:2503.20783)
     cispo    - sg[min(rho_it, eps_high)] A_i log pi(y_it): the weight is clipped, not the gradient (arXiv:2506.13585, eq. 4)
@@ -59,6 +59,10 @@ class GRPOConfig:
     """Optimiser steps in each pass: the batch is cut into this many parts."""
     mask_truncated_completions: bool = False
     """Answers that ran into the length limit are not trained on."""
+    filter_groups: bool = False
+    """Dynamic sampling (DAPO): sample further prompts until a step is full of those whose answers earned differently."""
+    max_num_gen_batches: Annotated[int, Ge(1)] = 10
+    """With filter_groups: rounds of sampling in a step at most; then prompts whose answers earned the same fill it up."""
     entropy_coef: Annotated[float, Ge(0)] = 0.0
     """Entropy bonus (nats per token); 0 leaves it out."""
     importance_sampling_cap: Annotated[float, Gt(0)] | None = None
@@ -84,6 +88,7 @@ class GRPO(Algorithm):
     def __init__(self, options: GRPOConfig, temperature: float = 1.0) -> None:
         super().__init__(options, temperature)
         self.epochs, self.mini_batches = options.num_iterations, options.num_mini_batches
+        self.gen_batches = options.max_num_gen_batches if options.filter_groups else 1
         once = self.epochs == self.mini_batches == 1
         needed: list[tuple[Stream, bool]] = [("ref", options.beta > 0), ("old", not once)]
         self.reads = frozenset(stream for stream, wanted in needed if wanted)

@@ -11,8 +11,19 @@ import typer
 from plaudit.cli.show import AsJson, emit
 from plaudit.schema import UserError
 
-OTHERS = ("demo", "generate", "evaluate", "chat", "data")
-"""Verbs with options that are no algorithms."""
+OTHERS = {
+    "demo": "demo",
+    "generate": "generate",
+    "evaluate": "evaluate",
+    "chat": "chat",
+    "data": "data",
+    "augment": "data augment",
+    "tune": "tune CONFIG",
+    "judge": "run",
+}
+"""What has options and is no algorithm -> the command that takes them (`judge` is a stage of a project)."""
+FLAGS = ("init", "run", "merge", "classify", "runs", "migrate", "doctor", "config")
+"""Verbs whose options are flags."""
 
 
 def config(
@@ -33,25 +44,17 @@ def config(
         }
         emit(rows, True)
     else:
-        print(template(classes, defaults, f"Options of `plaudit {_called(verb)}`; what stands here are the defaults."), end="")
+        print(template(classes, defaults, _title(verb)), end="")
 
 
 def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
     """The sections of a verb's options, and its own defaults. UserError: no such verb."""
-    if verb == "demo":
-        from plaudit.pipeline.demo_config import DemoConfig
-
-        return [DemoConfig], {}
     if verb in OTHERS:
-        from plaudit.data.options import ReadConfig
-        from plaudit.schema import Sampling
-
-        if verb == "evaluate":
-            from plaudit.rewards.mix import RewardConfig
-
-            return [Sampling, RewardConfig, ReadConfig], {}
-        others: dict[str, list[type]] = {"data": [ReadConfig], "generate": [Sampling, ReadConfig], "chat": [Sampling]}
-        return others[verb], {}
+        return _others(verb), {}
+    if verb in FLAGS:
+        raise UserError(f"{verb} takes no options of a file; `plaudit {verb} --help` lists its flags")
+    if verb in ("train", "find-lr", "find_lr"):
+        raise UserError(f"the options of {verb} are those of its algorithm: `plaudit config sft`, for example")
     from plaudit.registry import names
 
     known = names("algorithms")
@@ -65,5 +68,38 @@ def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
     return list(classes), defaults
 
 
-def _called(verb: str) -> str:
-    return verb if verb in OTHERS else f"train {verb}"
+def _others(verb: str) -> list[type]:
+    """The sections of what is no algorithm."""
+    from plaudit.data.options import ReadConfig
+    from plaudit.schema import Sampling
+
+    if verb == "demo":
+        from plaudit.pipeline.demo_config import DemoConfig
+
+        return [DemoConfig]
+    if verb == "tune":
+        from plaudit.training.tuning.plan import TuneConfig
+
+        return [TuneConfig]
+    if verb == "judge":
+        from plaudit.pipeline.project.kinds import JudgeConfig
+
+        return [JudgeConfig]
+    if verb == "augment":
+        from plaudit.data.augment import AugmentConfig
+
+        return [AugmentConfig, Sampling, ReadConfig]
+    if verb == "evaluate":
+        from plaudit.rewards.mix import RewardConfig
+
+        return [Sampling, RewardConfig, ReadConfig]
+    sections: dict[str, list[type]] = {"data": [ReadConfig], "generate": [Sampling, ReadConfig], "chat": [Sampling]}
+    return sections[verb]
+
+
+def _title(verb: str) -> str:
+    """What stands above the options."""
+    if verb == "judge":
+        return "Options of a project's stage with `verb: judge`; what stands here are the defaults."
+    more = " All other lines of its file are options of the algorithm that `verb` names." if verb == "tune" else ""
+    return f"Options of `plaudit {OTHERS.get(verb, f'train {verb}')}`; what stands here are the defaults.{more}"

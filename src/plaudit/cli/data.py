@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from plaudit.cli.augment import augment
 from plaudit.cli.show import AsJson, emit, progress
 from plaudit.schema import UserError
 
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from plaudit.data.readers import Data
 
 app = typer.Typer(
-    help="Look at data files, convert, split and check them.",
+    help="Look at data files, convert, split, check and augment them.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command(no_args_is_help=True)(augment)
 File = Annotated[str, typer.Argument(metavar="FILE", help="A data file, a folder, or a pattern in quotes.")]
 Read = Annotated[
     list[str] | None,
@@ -51,7 +53,7 @@ def convert(
         str,
         typer.Option(
             help="sft, messages, sharegpt, alpaca, preference, sharegpt-preference, alpaca-preference, "
-            "hh_rlhf, ranking, kto, stepwise or prompts."
+            "hh_rlhf, ranking, judge, judge-classes, kto, stepwise or prompts."
         ),
     ],
     out: Annotated[Path, typer.Option(help="The file to write: .jsonl, .json, .csv, .tsv or .parquet.")],
@@ -77,7 +79,7 @@ def convert(
         result["classes"] = list(data.classes)
     if data.refused:
         result |= {"refused_rows": len(data.refused), "refused": data.refused[:3]}
-    _emit(result, as_json)
+    emit_safely(result, as_json)
 
 
 @app.command(no_args_is_help=True)
@@ -102,7 +104,7 @@ def split(
         if items:
             _write(out / f"{name}.jsonl", [natural_row(item) for item in items], write_jsonl)
             result[name] = {"file": str(out / f"{name}.jsonl"), "rows": len(items)}
-    _emit({**result, "notes": dict(data.tally)}, as_json)
+    emit_safely({**result, "notes": dict(data.tally)}, as_json)
 
 
 @app.command(no_args_is_help=True)
@@ -193,7 +195,7 @@ def _loaded(model: str | None) -> Any:
     return load(model_of(model))
 
 
-def _emit(result: dict[str, Any], as_json: bool) -> None:
+def emit_safely(result: dict[str, Any], as_json: bool) -> None:
     """As `emit`; on a terminal, words from the file can neither steer it nor be taken for mark-up."""
     from rich.markup import escape
 

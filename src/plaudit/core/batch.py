@@ -155,7 +155,8 @@ def joined(first: Batch, second: Batch) -> Batch:
 class Outputs:
     """What a forward pass says of the rows of a batch; only what was asked for is there.
 
-    logp, entropy, value: [R, T], 0 where the mask is 0. score: [R], classes: [R, C], read at the row's last token.
+    logp, entropy, value: [R, T], 0 where the mask is 0. score: [R], classes: [R, C], read at the row's last token. thresholds:
+    [K - 1], of an ordinal head, the same for all rows.
     steps: [R, T], read at the tokens where the stream `step` is 1, 0 elsewhere. hidden: [N, D], the states that the N tokens
     with mask 1 are read from, row by row.
     """
@@ -164,6 +165,7 @@ class Outputs:
     entropy: Tensor | None = None
     value: Tensor | None = None
     score: Tensor | None = None
+    thresholds: Tensor | None = None
     classes: Tensor | None = None
     steps: Tensor | None = None
     hidden: Tensor | None = None

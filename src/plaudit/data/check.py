@@ -13,7 +13,7 @@ import numpy as np
 from plaudit.data.items import Item
 from plaudit.data.language import guess
 from plaudit.data.near import similar_pairs
-from plaudit.data.split import answers, normal, prompt_key
+from plaudit.data.split import answers, home_key, normal, prompt_key
 from plaudit.data.template import Tokenizer
 from plaudit.schema import JSON, Label, Message, Prompt, Ranking, content_hash
 
@@ -164,11 +164,12 @@ def _leakage(named: Mapping[str, Sequence[Item]], report: DataReport) -> None:
     homes: dict[str, set[str]] = defaultdict(set)
     for name, items in named.items():
         for item in items:
-            homes[prompt_key(item)].add(name)
+            for key in {prompt_key(item), home_key(item)}:
+                homes[key].add(name)
     leaked = {key for key, names in homes.items() if len(names) > 1}
     report.leaked_prompts = len(leaked)
     for name, items in named.items():
-        found = [item for item in items if prompt_key(item) in leaked]
+        found = [item for item in items if leaked & {prompt_key(item), home_key(item)}]
         if found:
             report.leaked_items[name] = len(found)
             _example(report, "leaked_prompts", found[0])

@@ -67,12 +67,14 @@ def collate_steps(encoded: Sequence[Encoded], *, dtype: torch.dtype = torch.floa
     return batch.with_(streams={"step": step, "label": label})
 
 
-def collate_rollouts(scored: Sequence[Scored], *, dtype: torch.dtype = torch.float32) -> Batch:
+def collate_rollouts(
+    scored: Sequence[Scored], *, group: Sequence[int] | None = None, dtype: torch.dtype = torch.float32
+) -> Batch:
     """Sampled completions with their rewards, by the very ids that were sampled: mask 1 on the completion's tokens.
 
-    `group` counts the prompts in the order in which they first come up (a prompt drawn twice is two groups), `place` is
-    the sibling's index. Stream `sampler` [R, T]: the recorded log-probabilities, 0 on the prompt; and where tokens earned
-    rewards of their own, the stream `dense` with them (they are part of `reward`). Sides `reward`,
+    `group` [R], where it is not given, counts the prompts in the order in which they first come up (a prompt drawn twice is
+    two groups); `place` is the sibling's index. Stream `sampler` [R, T]: the recorded log-probabilities, 0 on the prompt; and
+    where tokens earned rewards of their own, the stream `dense` with them (they are part of `reward`). Sides `reward`,
     `truncated` (1 where the answer ran into its length limit) and `limit` (that limit, in tokens).
     UserError for a completion without reward, or with other than one log-probability for each token.
     """
@@ -81,7 +83,7 @@ def collate_rollouts(scored: Sequence[Scored], *, dtype: torch.dtype = torch.flo
     return from_rows(
         [[*c.prompt_tokens, *c.tokens] for c in done],
         [[0] * len(c.prompt_tokens) + [1] * len(c.tokens) for c in done],
-        group=_groups(done),
+        group=_groups(done) if group is None else group,
         place=[c.index for c in done],
         key=[completion_key(c) for c in done],
         streams={"sampler": [[0.0] * len(c.prompt_tokens) + list(c.logprobs) for c in done], **_dense(scored)},

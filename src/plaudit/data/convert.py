@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from plaudit.data import sides
 from plaudit.data.columns import Content, plain, to_row
 from plaudit.data.layouts.base import Wants
 from plaudit.schema import JSON, Demonstration, Label, Message, Prompt, Ranking, Steps, UserError
@@ -172,6 +173,8 @@ TARGETS: Mapping[str, tuple[Wants, Callable[[Any], JSON | list[JSON]]]] = {
     "alpaca-preference": ("rankings", _each_pair(alpaca_preference)),
     "hh_rlhf": ("rankings", _each_pair(hh_rlhf)),
     "ranking": ("rankings", ranking),
+    "judge": ("rankings", _each_pair(sides.judge)),
+    "judge-classes": ("rankings", _each_pair(sides.judge_classes)),
     "kto": ("labels", kto),
     "stepwise": ("steps", stepwise),
     "prompts": ("prompts", to_row),

@@ -1,7 +1,8 @@
 """Train, validation and test by prompt: a prompt, however often it comes up, is in one split only.
 
 Where a prompt goes is read from a hash of its normalised text and the seed. So the order of the file does not matter,
-and a prompt stays where it is when more data come in: what was tested on is never trained on later.
+and a prompt stays where it is when more data come in: what was tested on is never trained on later. A row whose prompt was
+made from another's (data/augment.py) says so in its column `split_key`, and goes where that one goes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy as np
 from plaudit.schema import Demonstration, Label, Message, Prompt, Ranking, Steps, UserError
 
 Item = TypeVar("Item", Prompt, Demonstration, Ranking, Label, Steps)
+SPLIT_KEY = "split_key"
+"""The column that holds what a row is split by, where that is not its own prompt."""
 NAMES = ("train", "validation", "test")
 
 
@@ -44,7 +47,7 @@ def split_by_prompt(items: Sequence[Item], *, fractions: Sequence[float] = (0.8,
     """
     if len(fractions) != 3 or min(fractions) < 0 or not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
         raise UserError(f"split fractions must be three numbers of 0 or more that add up to 1, not {list(fractions)}.")
-    points = np.array([point(prompt_key(item), seed) for item in items])
+    points = np.array([point(home_key(item), seed) for item in items])
     splits: list[list[Item]] = [[], [], []]
     for item, home in zip(items, homes(points, fractions), strict=True):
         splits[home].append(item)
@@ -77,7 +80,7 @@ def half(items: Sequence[Any], which: Literal["a", "b"]) -> list[int]:
 
     By the prompt's text alone: another seed moves none, nor do more data.
     """
-    chosen = [place for place, item in enumerate(items) if _side(prompt_key(item)) == which]
+    chosen = [place for place, item in enumerate(items) if _side(home_key(item)) == which]
     if not chosen:
         raise UserError(f"no prompt of the {len(items)} rows falls into data_half {which}; give more, or data_half=none.")
     return chosen
@@ -86,6 +89,13 @@ def half(items: Sequence[Any], which: Literal["a", "b"]) -> list[int]:
 def _side(key: str) -> str:
     """a or b, by another hash than the one that splits, so that the halves of every split are halves."""
     return "ab"[hashlib.sha256(f"half\x00{key}".encode()).digest()[0] & 1]
+
+
+def home_key(item: Prompt | Demonstration | Ranking | Label | Steps) -> str:
+    """What an item is split by: its column `split_key` where it has one, else its prompt."""
+    prompt = item if isinstance(item, Prompt) else item.prompt
+    key = prompt.meta.get(SPLIT_KEY)
+    return normal(key) if isinstance(key, str) and key.strip() else prompt_key(item)
 
 
 def prompt_key(item: Prompt | Demonstration | Ranking | Label | Steps) -> str:

@@ -21,7 +21,7 @@ from plaudit.data.index import RowFiles, Told
 from plaudit.data.items import Item, Making
 from plaudit.data.parts import parts
 from plaudit.data.readers import Data, Pipeline, Wants, class_names, nothing_left
-from plaudit.data.split import point, prompt_key
+from plaudit.data.split import home_key, point
 from plaudit.schema import UserError, content_hash, to_json
 
 EncodeOne = Callable[[Any, int, EncodeReport], list[Encoded]]
@@ -143,7 +143,7 @@ def stream(
         for number, item in enumerate(made):
             digest.update(f'{"," if points else ""}"{content_hash(to_json(item))}"'.encode())
             where.extend((part, row, number))
-            points.append(point(prompt_key(item), seed))
+            points.append(point(home_key(item), seed))
     if not points:
         raise UserError(nothing_left(found))
     digest.update(b"]")

@@ -20,6 +20,7 @@ from plaudit.core.batch import Batch, Outputs
 from plaudit.core.logprob import head_logprob
 from plaudit.models.attention import Grid
 from plaudit.models.families import Architecture, Family, architecture, context, steady_length, unknown
+from plaudit.models.heads import OrdinalHead
 from plaudit.models.lean import Cast, Walk, run_layers
 from plaudit.models.sharing import Lines, lines_of
 from plaudit.schema import UserError
@@ -297,8 +298,8 @@ def read(
 
     logp, entropy and value are made for tokens with mask 1 only and stand at those tokens; a token at place 0 of its row has
     nothing before it and is refused. score and classes are read at each row's last token (`length - 1`), wherever
-    padding begins; steps at the tokens themselves where the stream `step` is 1. `computed` is the output head's weight in the
-    dtype of its products.
+    padding begins; steps at the tokens themselves where the stream `step` is 1. The thresholds of an ordinal
+    head come with its scores. `computed` is the output head's weight in the dtype of its products.
     """
     found: dict[str, Tensor] = {}
     row, token = batch.mask.nonzero(as_tuple=True)
@@ -335,6 +336,8 @@ def read(
         last = layout.flat(hidden, rows, batch.length - 1)
         if "score" in want:
             found["score"] = _scalar(scalar_head, last)
+            if isinstance(scalar_head, OrdinalHead):
+                found["thresholds"] = scalar_head.thresholds()
         if "classes" in want:
             found["classes"] = scalar_head(last.to(scalar_head.weight.dtype))
     return Outputs(**found)

@@ -1,11 +1,14 @@
-"""The heads: the scalar one of reward models and critics, the one of classifiers."""
+"""The heads: the scalar one of reward models and critics, the one of classifiers, the one of ordered levels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import nn
+
+Tensor = torch.Tensor
 
 
 def scalar_head(width: int) -> nn.Linear:
@@ -29,6 +32,36 @@ def class_head(width: int, classes: int) -> nn.Linear:
     head = nn.Linear(width, classes, bias=False)
     nn.init.zeros_(head.weight)
     return head
+
+
+class OrdinalHead(nn.Linear):
+    """A scalar head without bias that gives 0 at first, and rising thresholds beside it, which are trained too.
+
+    A threshold is `width` ** 0.5 times its parameter: an optimiser that moves every parameter by about its learning rate moves
+    a score by the sum over `width` of them, and a threshold would lag far behind.
+    """
+
+    def __init__(self, width: int, thresholds: Sequence[float]) -> None:
+        """thresholds [K - 1]: where they begin, rising."""
+        super().__init__(width, 1, bias=False)
+        nn.init.zeros_(self.weight)
+        self.scale = width**0.5
+        first = torch.tensor(list(thresholds), dtype=torch.float64)
+        gaps = first.diff()
+        raw = torch.cat([first[:1], gaps + (-torch.expm1(-gaps)).log()])  # the inverse of softplus
+        self.cuts = nn.Parameter((raw / self.scale).to(self.weight.dtype))
+
+    def thresholds(self) -> Tensor:
+        """[K - 1], each above the one before by a softplus."""
+        raw = self.cuts * self.scale
+        return torch.cat([raw[:1], F.softplus(raw[1:])]).cumsum(0)
+
+    def scalar(self) -> nn.Linear:
+        """The score alone, as an ordinary scalar head."""
+        head = scalar_head(self.in_features).to(self.weight)
+        with torch.no_grad():
+            head.weight.copy_(self.weight)
+        return head
 
 
 def mixed(head: nn.Linear, weights: Sequence[float]) -> nn.Linear:

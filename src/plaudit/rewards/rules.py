@@ -50,17 +50,29 @@ def think_format(completions: Texts) -> list[float]:
 def length_penalty(
     completion_ids: Sequence[Sequence[int]], *, lower: int = 0, upper: int = 256, margin: int = 64
 ) -> list[float]:
-    """0 for an answer of `lower` to `upper` tokens, falling linearly to -1 at `margin` tokens outside, -1 beyond.
-
-    With lower = 0, upper = L_max - L_cache and margin = L_cache it is the soft overlong punishment of DAPO
-    (Yu et al. 2025, eq. 13).
-    """
+    """0 for an answer of `lower` to `upper` tokens, falling linearly to -1 at `margin` tokens outside, -1 beyond."""
     if not 0 <= lower <= upper or margin < 1:
         raise UserError(
             "reward function length_penalty needs 0 <= lower <= upper and margin >= 1, "
             f"not lower {lower}, upper {upper}, margin {margin}"
         )
     return [-min(1.0, max(lower - len(ids), len(ids) - upper, 0) / margin) for ids in completion_ids]
+
+
+def soft_overlong_punishment(
+    completion_ids: Sequence[Sequence[int]], *, max_completion_len: int = 0, soft_punish_cache: int = 0
+) -> list[float]:
+    """0 up to max_completion_len - soft_punish_cache tokens, falling linearly to -1 at max_completion_len, -1 beyond.
+
+    DAPO's punishment of answers that come near the limit (Yu et al. 2025, arXiv:2503.14476, eq. 13), with the names of TRL's
+    get_soft_overlong_punishment; the end token counts.
+    """
+    if not 0 < soft_punish_cache <= max_completion_len:
+        raise UserError(
+            "reward function soft_overlong_punishment needs 0 < soft_punish_cache <= max_completion_len, not "
+            f"{soft_punish_cache} and {max_completion_len}; set them in reward_kwargs.soft_overlong_punishment"
+        )
+    return length_penalty(completion_ids, upper=max_completion_len - soft_punish_cache, margin=soft_punish_cache)
 
 
 def repetition_penalty(completions: Texts, *, ngram_size: int = 3, max_penalty: float = 1.0) -> list[float]:

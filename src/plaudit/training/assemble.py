@@ -14,7 +14,7 @@ from plaudit.config import config
 from plaudit.models.adapters import TUNED, AdapterConfig
 from plaudit.models.base import Base
 from plaudit.models.families import context
-from plaudit.models.heads import class_head, mixed, scalar_head
+from plaudit.models.heads import OrdinalHead, class_head, mixed, scalar_head
 from plaudit.models.load import cast, load
 from plaudit.models.machine import device, fast_bf16
 from plaudit.models.network import Network
@@ -90,11 +90,13 @@ class Assembly:
             "chunk": t.logit_chunk or (512 if self.precision.device.type == "cpu" else 1024),
         }
 
-    def trained(self, role: str, *, head: bool = False, classes: int = 0) -> Network:
+    def trained(self, role: str, *, head: bool = False, classes: int = 0, thresholds: Sequence[float] = ()) -> Network:
         """A network that starts as the base: a new adapter on it, or a copy of all its weights; with a head where asked for."""
         scalar = scalar_head(self.base.width).to(self.precision.device) if head else None
         if classes:
             scalar = class_head(self.base.width, classes).to(self.precision.device)
+        if thresholds:
+            scalar = OrdinalHead(self.base.width, thresholds).to(self.precision.device)
         if self.lora:
             self.base.add_adapter(role, seed=self.training.seed + sum(map(ord, role)))
             return Network(role, self.base, adapter=role, head=scalar, **self.settings)

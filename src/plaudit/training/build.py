@@ -176,8 +176,15 @@ class Builder:
         judges, models = self._judges(reward)
         feed = self.feed(prepared)
         beside = self._beside(algorithm, feed.portion)
-        rewards, seed = mix(reward, models), self.training.seed
-        source = Rollouts(prepared.rows, prepared.held_out, feed, self._engine(), rewards, rollout, seed, beside=beside)
+        rewards, seed, rounds = mix(reward, models), self.training.seed, algorithm.gen_batches
+        if rounds > 1 and reward.reward_normalization == "batch":
+            raise UserError(
+                "filter_groups samples a step in several rounds, which reward_normalization=batch would put on scales of their "
+                "own; leave one of them out (GRPO scales rewards itself: scale_rewards)"
+            )
+        source = Rollouts(
+            prepared.rows, prepared.held_out, feed, self._engine(), rewards, rollout, seed, beside=beside, rounds=rounds
+        )
         answers = source.feed.portion * rollout.num_generations
         if algorithm.mini_batches > answers:
             raise UserError(
@@ -238,7 +245,8 @@ class Builder:
                 found[role] = self.assembly.critic(judge, folder, new_head=new_head, weights=weights)
             else:
                 classes = algorithm.width if "classes" in wants else 0
-                found[role] = self.assembly.trained(role, head=bool(wants & {"score", "steps"}), classes=classes)
+                head, thresholds = bool(wants & {"score", "steps"}), algorithm.thresholds
+                found[role] = self.assembly.trained(role, head=head, classes=classes, thresholds=thresholds)
         return found
 
     def _aspect_weights(self, judge: Network | None) -> list[float]:

@@ -8,6 +8,9 @@ import numpy as np
 
 from plaudit.data.mixture import Mixture
 
+FURTHER = 1 << 32
+"""Orders from here on are those of single steps, not of epochs."""
+
 
 class Feed:
     """`size` rows in portions of `portion`, reshuffled every epoch, without end.
@@ -26,6 +29,14 @@ class Feed:
         """Row indices of step `step` (0-based)."""
         first = step * self.portion
         return [int(self._epoch(place // self.size)[place % self.size]) for place in range(first, first + self.portion)]
+
+    def further(self, step: int) -> list[int]:
+        """All row indices in an order of this step's own, for a step that needs more than a portion.
+
+        Those of its portion come last: they were just seen.
+        """
+        own, order = set(self.at(step)), self._order(FURTHER + step).tolist()
+        return sorted(order, key=own.__contains__)
 
     def steps(self, epochs: float) -> int:
         """Steps that make so many epochs, rounded up."""

@@ -24,7 +24,7 @@ def held_out_report(loop: Loop) -> JSON | None:
     if isinstance(algorithm, Classify):
         said = [number for _, found in asked if found.classes is not None for number in found.classes.argmax(-1).tolist()]
         return ClassificationReport.of([int(value) for value in labels], said, algorithm.classes).as_json()
-    scores = [algorithm.predicted(found.score) for _, found in asked if found.score is not None]
+    scores = [algorithm.predicted(found) for _, found in asked]
     return rating_report(labels, torch.cat(scores).tolist())
 
 

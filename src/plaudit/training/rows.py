@@ -14,7 +14,7 @@ from plaudit.data.layouts.base import Wants
 from plaudit.data.mixture import Mixture
 from plaudit.data.options import ReadConfig
 from plaudit.data.readers import Data, dataset_digest, read
-from plaudit.data.split import half, homes, point, prompt_key
+from plaudit.data.split import half, home_key, homes, point
 from plaudit.data.streaming import EncodeOne, Picked, encode_streamed, stream
 from plaudit.models.folder import cache_folder
 from plaudit.schema import UserError
@@ -129,7 +129,7 @@ class Preparation:
 
     def _points(self, found: Data) -> np.ndarray:
         points: np.ndarray | None = getattr(found, "points", None)
-        return points if points is not None else np.array([point(prompt_key(item), self.seed) for item in found.items])
+        return points if points is not None else np.array([point(home_key(item), self.seed) for item in found.items])
 
     def _encoded(self, items: Sequence[Any], encoder: Encoder) -> tuple[Sequence[Any], np.ndarray]:
         """Rows, and of each row the place of its item in `items`."""

@@ -23,6 +23,7 @@ from plaudit.models import adapters
 from plaudit.models.adapter_folder import save_adapter, save_merged
 from plaudit.models.adapters import AdapterConfig
 from plaudit.models.classifier import save_classifier
+from plaudit.models.heads import OrdinalHead
 from plaudit.models.scorer import Scorer, save_reward
 from plaudit.rewards.mix import RewardConfig
 from plaudit.schema import JSON, UserError
@@ -193,6 +194,8 @@ def _save_model(loop: Loop, folder: Path) -> Path:
         return folder
     if "score" in wants:
         assert isinstance(loop.source, Rows)
+        if isinstance(network.head, OrdinalHead):
+            network.head = network.head.scalar()
         rows = [row.ids for item in loop.source.rows[:NORMALISED_ROWS] for row in item.rows]
         scores = Scorer(network)(rows[:NORMALISED_ROWS])
         spread = torch.tensor(scores, dtype=torch.float64)

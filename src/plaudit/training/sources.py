@@ -17,6 +17,7 @@ from plaudit.rewards.mix import RewardMix
 from plaudit.rewards.mix import metrics as reward_metrics
 from plaudit.schema import JSON, Prompt, Sampling, Scored, UserError, content_hash
 from plaudit.training.feed import Feed
+from plaudit.training.filter_groups import Group, fill, flat
 from plaudit.training.learner import Learner
 from plaudit.training.options import RolloutConfig
 
@@ -98,12 +99,16 @@ class Rollouts:
         seed: int,
         max_steps: int = 0,
         beside: Rows | None = None,
+        rounds: int = 1,
     ) -> None:
-        """`beside`: pre-training rows, of which a portion goes with every step (side `ptx`)."""
+        """`beside`: pre-training rows, of which a portion goes with every step (side `ptx`).
+
+        `rounds`: with more than 1, a step samples so often at most, until it is full of groups that teach (`fill`).
+        """
         require_token_ids(engine, "policy-gradient training")
         self.prompts, self.held_out, self.feed, self.engine = prompts, held_out[: options.num_eval_prompts], feed, engine
         self.rewards, self.options, self.seed, self.max_steps = rewards, options, seed, max_steps
-        self.beside = beside
+        self.beside, self.rounds = beside, rounds
         self.asked: dict[str, Prompt] = {}
         """The prompts of the last answers."""
 
@@ -113,25 +118,37 @@ class Rollouts:
         return Sampling(o.max_completion_length, o.temperature, o.top_k, o.top_p, o.min_p, tuple(o.stop or ()), (), seed)
 
     def at(self, step: int, learner: Learner) -> Portion:
-        clock = time.perf_counter()
-        scored, context, seconds = self._answer(
-            [self.prompts[i] for i in self.feed.at(step)], self.options.num_generations, self._seed(step), step, learner
-        )
-        kept = [item for item in scored if item.reward is not None]
+        clock, n = time.perf_counter(), self.options.num_generations
+        self.asked = {}
+        logged: dict[str, list[float]] = {}
+        generating: list[float] = []
+
+        def ask(rows: Sequence[int], number: int) -> list[Group]:
+            prompts = [self.prompts[i] for i in rows]
+            found, context, seconds = self._answer(prompts, n, self._seed(step, number), step, learner)
+            generating.append(seconds)
+            for name, values in context.metrics.items():
+                logged.setdefault(name, []).extend(values)
+            return [found[start : start + n] for start in range(0, len(found), n)]
+
+        filled = fill(self.feed, step, self.rounds, ask)
+        kept = [(place, item) for place, group in enumerate(filled.trained) for item in group if item.reward is not None]
         if not kept:
             raise UserError(f"step {step + 1}: no answer has a reward; let at least one reward function apply to every prompt")
+        scored = [item for group in filled.sampled for item in group]
         found = {
             **reward_metrics(scored),
             **lengths(scored),
-            **spread(scored, self.options.num_generations),
-            **{name: sum(values) / len(values) for name, values in context.metrics.items() if values},
+            **spread(filled.sampled),
+            **(filled.metrics if self.rounds > 1 else {}),
+            **{name: sum(values) / len(values) for name, values in logged.items() if values},
             "val/num_eos_tokens": float(sum(not item.completion.truncated for item in scored)),
-            "episode": float((step + 1) * self.feed.portion * self.options.num_generations),
+            "episode": float((step + 1) * self.feed.portion * n),
             "num_tokens": float(sum(len(item.completion.prompt_tokens) + len(item.completion.tokens) for item in scored)),
-            "time/generate": seconds,
+            "time/generate": sum(generating),
             "time/rollouts": time.perf_counter() - clock,
         }
-        batch = collate_rollouts(kept)
+        batch = collate_rollouts([item for _, item in kept], group=[place for place, _ in kept])
         if self.beside is not None:
             batch = with_pretraining(batch, self.beside.at(step, learner).batch)
         return Portion(batch, found, [self.sample(item) for item in scored[:2]])
@@ -156,7 +173,7 @@ class Rollouts:
         version = f"step-{learner.steps}"
         if self.engine.version != version:
             self.engine.load(learner.networks["policy"].weights(), version)
-        self.asked = {prompt.id: prompt for prompt in prompts}
+        self.asked |= {prompt.id: prompt for prompt in prompts}
         clock = time.perf_counter()
         try:
             completions = self.engine.generate(prompts, n, self.sampling(seed))
@@ -172,11 +189,13 @@ class Rollouts:
         by_prompt = [prompt for prompt in prompts for _ in range(n)]
         return self.rewards.score(by_prompt, completions, context), context, seconds
 
-    def _seed(self, step: int) -> int:
-        return int(content_hash([self.seed, step]), 16) >> 1
+    def _seed(self, step: int, number: int = 0) -> int:
+        """Of a round of a step; a prompt that comes up in two rounds has other answers in each."""
+        return int(content_hash([self.seed, step, *([number] if number else [])]), 16) >> 1
 
     def sampled(self, prompts: Sequence[Prompt], step: int, learner: Learner, n: int = 1) -> list[Scored]:
         """`n` rewarded answers to each prompt, with the seeds of evaluations."""
+        self.asked = {}
         return self._answer(prompts, n, self._seed(-1), step, learner)[0]
 
     def sample(self, item: Scored) -> JSON:
@@ -216,10 +235,8 @@ def lengths(scored: Sequence[Scored]) -> dict[str, float]:
     return found
 
 
-def spread(scored: Sequence[Scored], n: int) -> dict[str, float]:
+def spread(groups: Sequence[Group]) -> dict[str, float]:
     """Share of prompts whose answers all earned the same: they teach an algorithm that compares siblings nothing."""
-    if n < 2:
+    if len(groups[0]) < 2:
         return {}
-    groups = [scored[start : start + n] for start in range(0, len(scored), n)]
-    flat = [len({item.reward for item in group if item.reward is not None}) < 2 for group in groups]
-    return {"frac_reward_zero_std": sum(flat) / len(flat)}
+    return {"frac_reward_zero_std": sum(map(flat, groups)) / len(groups)}

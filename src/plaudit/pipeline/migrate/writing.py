@@ -12,7 +12,8 @@ from plaudit.config import checked, options
 from plaudit.flatyaml import Given, one_line
 from plaudit.hints import plain
 from plaudit.pipeline.migrate.sources import read, verb_of
-from plaudit.pipeline.migrate.tables import DEFAULTS, TABLES, Gone, To, reason
+from plaudit.pipeline.migrate.tables import DEFAULTS, TABLES, reason
+from plaudit.pipeline.migrate.vocabulary import Gone, To
 from plaudit.schema import UserError
 from plaudit.training.run import sections
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,8 @@ class Served:
     most: int = 100
     ids: bool = False
     finish: str = "stop"
+    says: Callable | None = None
+    """What it answers to a text, and how that ended; None for something of its own."""
     over: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     active: int = 0
@@ -33,7 +36,8 @@ class Served:
         choices = []
         for index in range(min(body["n"], self.most)):
             text = f"{said} 你好 {body['seed']}:{index}"
-            choice = {"index": index, "finish_reason": self.finish}
+            text, finish = (text, self.finish) if self.says is None else self.says(said)
+            choice = {"index": index, "finish_reason": finish}
             choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
             if self.ids and body.get("return_token_ids"):
                 each = [-0.5, -0.25, -1.0]

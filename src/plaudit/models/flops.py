@@ -70,10 +70,10 @@ def shape_of(config: Any) -> Shape:
     }
     if unknown(text) is None:
         made = architecture(text)
-        return Shape(
-            **common, kv_heads=made.kv_heads, head_dim=made.head_dim, inner=made.inner, gated=made.family.gated
-        )
-    inner = next((n for name in ("intermediate_size", "n_inner", "ffn_dim") if (n := getattr(text, name, None))), 4 * text.hidden_size)
+        return Shape(**common, kv_heads=made.kv_heads, head_dim=made.head_dim, inner=made.inner, gated=made.family.gated)
+    inner = next(
+        (n for name in ("intermediate_size", "n_inner", "ffn_dim") if (n := getattr(text, name, None))), 4 * text.hidden_size
+    )
     return Shape(
         **common,
         kv_heads=getattr(text, "num_key_value_heads", None) or heads,

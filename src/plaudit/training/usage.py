@@ -39,6 +39,9 @@ class Usage:
         self.tokens: dict[str, int] = {"trained_on": 0, "generated": 0, **(before or {}).get("tokens", {})}
         self.peak = int((before or {}).get("peak_memory_bytes", 0))
         self.processes = int((before or {}).get("processes", 0)) + 1
+        self.before = self._high = peak_memory()
+        self.peaks: dict[str, int] = {}
+        """Phase -> the peak of the process so far when the phase last raised it."""
         self.started = time.perf_counter()
         self._phases = ["other"]
         self._lap = dict(self.seconds)
@@ -67,6 +70,8 @@ class Usage:
         now = time.perf_counter()
         self.seconds[self.phase] += now - self._since
         self._since = now
+        if (high := peak_memory()) > self._high:
+            self._high = self.peaks[self.phase] = high
 
     def lap(self) -> dict[str, float]:
         """Seconds of reward, scoring and update since the last lap, by the names of metrics.jsonl; phases that were not are
@@ -88,6 +93,8 @@ class Usage:
             "tokens": self.tokens,
             "tokens_per_second": {name: count / busy[name] for name, count in self.tokens.items() if count and busy[name]},
             "peak_memory_bytes": self.peak or None,
+            "memory_before_bytes": self.before or None,
+            "raised_memory_bytes": self.peaks,
             "memory_of": "GPU" if torch.cuda.is_available() else "process",
             "processes": self.processes,
         }

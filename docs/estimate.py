@@ -24,10 +24,10 @@ BLOCK = re.compile(r"(<!-- estimate: table -->\n).*?(\n<!-- /estimate -->)", re.
 WORDS = ("order", "parcel", "refund", "account", "password", "invoice", "late", "broken", "address", "please", "again", "today")
 SMOL = ["model_name_or_path=smollm2-135m-instruct"]
 TINY = ["model_name_or_path=tiny"]
-OFFLINE = ["max_steps=4", "per_device_train_batch_size=8", "eval_fraction=0.1", "per_device_eval_batch_size=8"]
+OFFLINE = ["max_steps=3", "per_device_train_batch_size=4", "eval_fraction=0.05", "per_device_eval_batch_size=4"]
 ONLINE = [
-    *("train_file=prompts.jsonl", "max_steps=3", "num_eval_prompts=8", "max_completion_length=48"),
-    *("reward_funcs=[rules.py:short]", "per_device_train_batch_size=4", "num_generations=4"),
+    *("train_file=prompts.jsonl", "max_steps=2", "num_eval_prompts=4", "max_completion_length=32"),
+    *("reward_funcs=[rules.py:short]", "per_device_train_batch_size=2", "num_generations=4"),
 ]
 LORA = ["use_peft=true"]
 CASES: dict[str, tuple[str, list[str]]] = {
@@ -44,8 +44,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "reward, LoRA": ("reward", [*SMOL, *OFFLINE, *LORA, "train_file=pairs.jsonl"]),
     "ppo, full": ("ppo", [*SMOL, *ONLINE]),
     "ppo, LoRA, reward model": ("ppo", [*SMOL, *ONLINE, *LORA, "reward_model_path=reward-LoRA/model"]),
-    "grpo, full": ("grpo", [*SMOL, *ONLINE, "num_generations=8"]),
-    "grpo, LoRA": ("grpo", [*SMOL, *ONLINE, *LORA, "num_generations=8"]),
+    "grpo, full": ("grpo", [*SMOL, *ONLINE]),
+    "grpo, LoRA": ("grpo", [*SMOL, *ONLINE, *LORA]),
 }
 REWARD = "def short(completion_ids, **_):\n    return [-len(ids) / 100 + ids[0] % 3 for ids in completion_ids]\n"
 

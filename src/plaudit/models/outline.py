@@ -13,7 +13,7 @@ from plaudit.models.adapters import AdapterConfig, key_value_shape
 from plaudit.models.flops import Shape, shape_of
 from plaudit.models.forward import decoder_of
 from plaudit.models.gguf import DEFAULT, converted, default_file
-from plaudit.models.load import fetched
+from plaudit.models.load import TOKENIZER_FILES, fetched
 from plaudit.models.tiny import tiny_config, tiny_tokenizer
 from plaudit.schema import UserError
 
@@ -54,6 +54,11 @@ class Outline:
     def parameters(self) -> int:
         """Numbers of the whole language model; tied ones once."""
         return sum(p.numel() for p in self.skeleton.parameters())
+
+    @cached_property
+    def rows_and_columns(self) -> int:
+        """Rows plus columns of all matrices, and all numbers of vectors: what a factored second moment keeps."""
+        return sum(p.shape[-2] + p.shape[-1] if p.dim() > 1 else p.numel() for p in self.skeleton.parameters())
 
     @cached_property
     def output_only(self) -> int:
@@ -138,6 +143,8 @@ def _folder(name: str, revision: str | None, trust_remote_code: bool) -> Path:
 def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
     from transformers import AutoTokenizer
 
+    if not any((folder / file).is_file() for file in TOKENIZER_FILES):  # transformers would make up an empty one
+        return None
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     except Exception:  # lengths are assumed then, and the estimate says so

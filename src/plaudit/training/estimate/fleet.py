@@ -107,8 +107,8 @@ def optimizer_bytes(o: OptimizerConfig, model: Outline, role: Role) -> int:
         return 8 * role.trained + average
     if o.optim == "sgd":
         return 4 * role.trained * (o.sgd_momentum > 0) + average
-    rows = sum(one.inputs + one.outputs for one in model.linear) if role.whole else role.trained // 16
     if o.optim == "adafactor":
+        rows = model.rows_and_columns if role.whole else role.trained // 16  # of rank 16, which is the default
         return 4 * rows + average
     hidden = sum(one.inputs * one.outputs for one in model.linear) if role.whole else role.adapter
     return 4 * hidden + 8 * max(0, role.trained - hidden) + average

@@ -58,12 +58,13 @@ def activations(ships: Fleet, one: Pass, *, bf16: bool, checkpointing: bool, gpu
 
 
 def memory(ships: Fleet, options: Resolved, heavy: Pass, eaten: Meal, *, bf16: bool, gpu: bool = False) -> Memory:
-    """The largest moment of a run: building it, sampling, updating, or writing a checkpoint."""
+    """The largest moment of a run: building it, sampling, updating, writing a checkpoint, saving the trained model."""
     held = standing(ships, options, bf16=bf16)
     moments: dict[str, dict[str, int]] = {
         "building": _building(ships, bf16=bf16),
         "update": {**held, **_update(ships, options, heavy, bf16=bf16, gpu=gpu)},
         "checkpoint": {**held, **_checkpoint(ships, options)},
+        "saving": {**held, **_saving(ships, options)},
     }
     if ships.online:
         moments["rollout"] = {**held, **_rollout(ships, options, eaten, bf16=bf16)}
@@ -105,13 +106,18 @@ def cache_bytes(ships: Fleet, options: Resolved, *, bf16: bool) -> int:
 
 
 def _building(ships: Fleet, *, bf16: bool) -> dict[str, int]:
-    """The weights as they are read, and the first copies that are made of them."""
+    """The weights as they are read (the file is mapped while they are copied out of it), or the first copies made of them."""
     n = ships.model.parameters
-    copies = 0 if ships.lora else n * 4 * (1 + len(ships.roles))
+    copies = (2 if bf16 else 4) * n if ships.lora else 4 * n * (1 + len(ships.roles))
+    return {"weights as read": 4 * n, "their first copies": max(4 * n, copies)}
+
+
+def _saving(ships: Fleet, options: Resolved) -> dict[str, int]:
+    """An adapter that can be merged is merged into whole weights in float32, which are then put into a model to be written."""
+    merged = ships.lora and options[AdapterConfig].mergeable and not ships.roles[0].wants & {"score", "steps"}
     return {
-        "weights as read": 4 * n,
-        "copies": copies or (2 * n if bf16 else 0),
-        "engine": (2 if bf16 else 4) * n * ships.online,
+        "merged weights": 4 * ships.model.parameters * merged,
+        "the model to be written": 4 * ships.model.parameters * merged,
     }
 
 
@@ -131,10 +137,10 @@ def _update(ships: Fleet, options: Resolved, heavy: Pass, *, bf16: bool, gpu: bo
 
 
 def _checkpoint(ships: Fleet, options: Resolved) -> dict[str, int]:
-    """All files of a checkpoint are put together in memory before they are written."""
+    """All files of a checkpoint are put together in memory before they are written, each from two more copies of its content."""
     saved = sum(4 * role.trained + optimizer_bytes(options[OptimizerConfig], ships.model, role) for role in ships.roles)
     largest = max(optimizer_bytes(options[OptimizerConfig], ships.model, role) for role in ships.roles)
-    return {"a checkpoint's files": saved + largest}
+    return {"a checkpoint's files": saved + 2 * largest}
 
 
 def _rollout(ships: Fleet, options: Resolved, eaten: Meal, *, bf16: bool) -> dict[str, int]:

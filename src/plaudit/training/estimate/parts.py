@@ -63,7 +63,7 @@ class Memory:
     """Bytes at the run's largest moment.
 
     parts    what is in memory then, by name
-    moment   which moment that is: building, rollout, update, checkpoint
+    moment   which moment that is: building, rollout, update, checkpoint, saving
     moments  bytes of all moments
     """
 

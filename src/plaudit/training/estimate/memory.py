@@ -26,6 +26,9 @@ from plaudit.training.options import OptimizerConfig, RolloutConfig, TrainingCon
 
 BLOCK = 64
 """Positions that the engine's cache grows by."""
+KEPT = "activations of one micro-batch"
+RETAINED = 0.8
+"""Share of the activations that the C library keeps for later instead of giving it back (measured with glibc)."""
 SHORT = 512
 """Tokens above which scores are not kept (`models/attention.py`)."""
 
@@ -60,11 +63,13 @@ def activations(ships: Fleet, one: Pass, *, bf16: bool, checkpointing: bool, gpu
 def memory(ships: Fleet, options: Resolved, heavy: Pass, eaten: Meal, *, bf16: bool, gpu: bool = False) -> Memory:
     """The largest moment of a run: building it, sampling, updating, writing a checkpoint, saving the trained model."""
     held = standing(ships, options, bf16=bf16)
+    update = _update(ships, options, heavy, bf16=bf16, gpu=gpu)
+    later = {**held, "not given back by the allocator": 0 if gpu else round(RETAINED * update[KEPT])}
     moments: dict[str, dict[str, int]] = {
         "building": _building(ships, bf16=bf16),
-        "update": {**held, **_update(ships, options, heavy, bf16=bf16, gpu=gpu)},
-        "checkpoint": {**held, **_checkpoint(ships, options)},
-        "saving": {**held, **_saving(ships, options)},
+        "update": {**held, **update},
+        "checkpoint": {**later, **_checkpoint(ships, options)},
+        "saving": {**later, **_saving(ships, options)},
     }
     if ships.online:
         moments["rollout"] = {**held, **_rollout(ships, options, eaten, bf16=bf16)}
@@ -125,7 +130,7 @@ def _update(ships: Fleet, options: Resolved, heavy: Pass, *, bf16: bool, gpu: bo
     """One micro-batch forward and backward, of the network that keeps most."""
     t, shape = options[TrainingConfig], ships.model.shape
     kept = activations(ships, heavy, bf16=bf16, checkpointing=t.gradient_checkpointing, gpu=gpu)
-    found = {"activations of one micro-batch": kept}
+    found = {KEPT: kept}
     if bf16 and not ships.lora:
         found["bf16 copies of the weights"] = 2 * shape.matrices
     if any(role.wants & {"logp", "entropy"} for role in ships.roles):
@@ -137,7 +142,7 @@ def _update(ships: Fleet, options: Resolved, heavy: Pass, *, bf16: bool, gpu: bo
 
 
 def _checkpoint(ships: Fleet, options: Resolved) -> dict[str, int]:
-    """All files of a checkpoint are put together in memory before they are written, each from two more copies of its content."""
+    """All files of a checkpoint are put together in memory before they are written, each from two more copies of it."""
     saved = sum(4 * role.trained + optimizer_bytes(options[OptimizerConfig], ships.model, role) for role in ships.roles)
     largest = max(optimizer_bytes(options[OptimizerConfig], ships.model, role) for role in ships.roles)
     return {"a checkpoint's files": saved + 2 * largest}

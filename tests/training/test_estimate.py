@@ -25,7 +25,7 @@ from plaudit.training.estimate.fleet import Fleet, Role
 from plaudit.training.estimate.gpus import GPUS, priced
 from plaudit.training.estimate.memory import layer_activations
 from plaudit.training.estimate.parts import Counts, Work
-from plaudit.training.estimate.probe import Rates
+from plaudit.training.estimate.rates import Rates
 from plaudit.training.folder import RunFolder
 from plaudit.training.options import OptimizerConfig
 from plaudit.training.progress import Silent

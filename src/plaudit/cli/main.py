@@ -57,26 +57,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (
-    *(
-        demo,
-        init,
-        run,
-        estimate,
-        train,
-        tune,
-        find_lr,
-        generate,
-        evaluate,
-        classify,
-        chat,
-        merge,
-        runs,
-        config,
-        migrate,
-        doctor,
-    ),
-):
+VERBS = (
+    *(demo, init, run, estimate, train, tune, find_lr, generate, evaluate),
+    *(classify, chat, merge, runs, config, migrate, doctor),
+)
+for verb in VERBS:
     name = verb.__name__.rpartition(".")[2]
     kind = NamingAlgorithms if name in ("train", "estimate", "find_lr", "config") else TyperCommand
     asks = name in (

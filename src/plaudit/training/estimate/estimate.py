@@ -25,7 +25,8 @@ from plaudit.training.estimate.gpus import Gpu, priced
 from plaudit.training.estimate.memory import memory
 from plaudit.training.estimate.parts import FAR_RANGE, TIME_RANGE, Counts, Estimate, Memory, Place, Work
 from plaudit.training.estimate.passes import Cut, cut, heaviest
-from plaudit.training.estimate.probe import Rates, Wanted, cached, machine, probe
+from plaudit.training.estimate.probe import probe
+from plaudit.training.estimate.rates import Rates, Wanted, cached, machine
 from plaudit.training.estimate.work import Counter, counts
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 

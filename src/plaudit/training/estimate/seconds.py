@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from plaudit.training.estimate.gpus import LAUNCH, LAUNCHES, STREAMED, UTILISATION, Gpu
 from plaudit.training.estimate.parts import Counts, Work
-from plaudit.training.estimate.probe import Rates
+from plaudit.training.estimate.rates import Rates
 
 DISK = 1e-9
 """Seconds per byte of a checkpoint where nothing was measured."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from plaudit.core.batch import Batch
 from plaudit.data import encode, readers
 from plaudit.data.collate import collate_rollouts
 from plaudit.data.encode import Encoded
+from plaudit.data.layouts.base import Wants
 from plaudit.data.options import ReadConfig
 from plaudit.data.template import Row, encode_prompt
 from plaudit.models.outline import Outline
@@ -104,18 +105,16 @@ def read(kind: type[Algorithm], algorithm: Algorithm, options: Resolved, model: 
 
     UserError: the file is there and cannot be read.
     """
-    data = options[DataConfig]
+    data, wants = options[DataConfig], cast(Wants, kind.eats)
     if model.tokenizer is None:
         return assumed(kind, options, f"{model.name} has no tokenizer that can be read")
     if missing := _missing(data.train_file):
         return assumed(kind, options, f"train_file {missing} is not there")
     reading = options[ReadConfig]
-    found = readers.read(reading.part(data.train_file), kind.eats, **reading.keywords())
+    found = readers.read(reading.part(data.train_file), wants, **reading.keywords())
     total, held = len(found.items), 0
     if data.eval_file is not None and not _missing(data.eval_file):
-        held = len(
-            readers.read(reading.part(data.eval_file), kind.eats, **{**reading.keywords(), "classes": found.classes}).items
-        )
+        held = len(readers.read(reading.part(data.eval_file), wants, **{**reading.keywords(), "classes": found.classes}).items)
     elif data.eval_file is None:
         held = round(total * data.eval_fraction)
         total -= held

@@ -21,7 +21,7 @@ from plaudit.registry import names
 from plaudit.schema import Sampling, UserError
 
 VERBS = (
-    *("demo", "train", "find-lr", "generate", "evaluate", "classify", "chat", "merge"),
+    *("demo", "estimate", "train", "find-lr", "generate", "evaluate", "classify", "chat", "merge"),
     *("runs", "config", "doctor", "data"),
 )
 

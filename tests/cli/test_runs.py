@@ -65,3 +65,51 @@ def test_no_runs_yet_and_no_folder(tmp_path, capsys):
 
 def test_lengths_of_time():
     assert [_span(s) for s in (None, 41.6, 60, 3700, 200_000)] == ["", "42 s", "1 min", "1 h", "2 d"]
+
+
+USAGE = {
+    "seconds": {"start": 1.0, "update": 30.0, "other": 1.0},
+    "total_seconds": 32.0,
+    "tokens": {"trained_on": 3000, "generated": 0},
+    "tokens_per_second": {"trained_on": 100.0},
+    "peak_memory_bytes": 3_000_000_000,
+    "memory_before_bytes": 500_000_000,
+    "raised_memory_bytes": {"start": 900_000_000, "update": 3_000_000_000},
+    "memory_of": "process",
+    "processes": 2,
+}
+SAID = {
+    "memory": {"bytes": 2_000_000_000, "interval_bytes": [1.6e9, 2.5e9]},
+    "here": {"phases_seconds": {"update": 25.0}, "interval_seconds": [17.5, 35.0]},
+}
+
+
+def told(capsys, *words):
+    with pytest.raises(SystemExit) as end:
+        main(["runs", *words])
+    assert not end.value.code
+    return capsys.readouterr().out
+
+
+def test_show_tells_where_time_and_memory_went(tmp_path, capsys):
+    leave(tmp_path, "one", 5, usage_json=USAGE, estimate_json=SAID)
+    run = str(tmp_path / "one")
+    text = told(capsys, "show", run)
+    assert "94%" in text and "25 s" in text and "3,000, 100 a second" in text
+    assert "3 GB, 2.5 GB of it the run's own (said before: 2 GB" in text.replace("\n", " ")
+    assert "reached in: update" in text and "over 2 processes" in text
+    found = json.loads(told(capsys, "show", run, "--json"))
+    assert found["own_memory_bytes"] == 2_500_000_000 and found["predicted"]["seconds"] == {"update": 25.0}
+
+
+def test_show_without_an_estimate_and_without_a_run(tmp_path, capsys):
+    leave(tmp_path, "one", 5, usage_json=USAGE)
+    leave(tmp_path, "torn", 5, usage_json='{"seconds"')
+    assert "said before" in told(capsys, "show", str(tmp_path / "one"))
+    for name, words in (("torn", "no usage.json"), ("nowhere", "is no folder")):
+        with pytest.raises(SystemExit) as end:
+            main(["runs", "show", str(tmp_path / name)])
+        assert end.value.code == 2 and words in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["runs", "a", "b"])
+    assert "plaudit runs show RUN" in capsys.readouterr().err

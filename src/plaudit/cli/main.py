@@ -22,6 +22,7 @@ from plaudit.cli import (
     data,
     demo,
     doctor,
+    estimate,
     evaluate,
     find_lr,
     generate,
@@ -56,10 +57,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, init, run, train, tune, find_lr, generate, evaluate, classify, chat, merge, runs, config, migrate, doctor):
+VERBS = (
+    *(demo, init, run, estimate, train, tune, find_lr, generate, evaluate),
+    *(classify, chat, merge, runs, config, migrate, doctor),
+)
+for verb in VERBS:
     name = verb.__name__.rpartition(".")[2]
-    kind = NamingAlgorithms if name in ("train", "find_lr", "config") else TyperCommand
-    asks = name in ("train", "tune", "migrate", "find_lr", "generate", "evaluate", "classify", "chat", "merge", "config")
+    kind = NamingAlgorithms if name in ("train", "estimate", "find_lr", "config") else TyperCommand
+    asks = name in (
+        "train",
+        "estimate",
+        "tune",
+        "migrate",
+        "find_lr",
+        "generate",
+        "evaluate",
+        "classify",
+        "chat",
+        "merge",
+        "config",
+    )
     app.command(name.replace("_", "-"), cls=kind, no_args_is_help=asks)(getattr(verb, name))
 app.add_typer(data.app, name="data")
 

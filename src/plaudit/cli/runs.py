@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from plaudit.cli import spent
 from plaudit.cli.show import AsJson, emit, figure
 from plaudit.schema import UserError
 
@@ -17,11 +18,17 @@ FIGURES = ("win_rate", "accuracy", "eval_accuracy", "eval_reward", "eval_loss", 
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="Where the runs lie.")] = Path("runs"),
+    words: Annotated[list[str] | None, typer.Argument(metavar="[FOLDER] | show RUN", help="Where the runs lie (runs).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the runs with their state, model, time and main figure."""
-    found = listed(folder)
+    """List the runs with their state, model, time and main figure; `show RUN` tells where the time and memory of one went."""
+    if words and words[0] == "show" and len(words) == 2:
+        told = spent.spent(Path(words[1]))
+        emit(told, True) if as_json else spent.show(told)
+        return
+    if len(words or []) > 1:
+        raise UserError("give one folder, or `plaudit runs show RUN`")
+    found = listed(folder := Path(words[0] if words else "runs"))
     if as_json:
         emit(found, True)
         return

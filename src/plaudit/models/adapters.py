@@ -119,7 +119,7 @@ def peft_config(o: AdapterConfig, model: Any, linear: list[str], base_name: str 
             **shared,
         )
     if o.peft_type == "ia3":
-        targets, inputs = _ia3_targets(o, model)
+        targets, inputs = ia3_targets(o, model)
         if layers is not None:
             targets = [f"{i}.{part}" for i in layers for part in _parts(model, targets)]
             inputs = [name for name in targets if name.rsplit(".", 1)[-1] in inputs]
@@ -154,7 +154,7 @@ def key_value_shape(config: Any) -> tuple[int, int]:
     return int(getattr(config, "num_key_value_heads", None) or heads), size
 
 
-def _ia3_targets(o: AdapterConfig, model: Any) -> tuple[list[str], list[str]]:
+def ia3_targets(o: AdapterConfig, model: Any) -> tuple[list[str], list[str]]:
     """(layers that get vectors, those of them whose input is scaled instead of their output), by peft's tables."""
     from peft.utils import constants
 

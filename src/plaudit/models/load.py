@@ -77,7 +77,7 @@ def load(
     elif path.suffix == ".gguf" or path.is_absolute() or name.startswith(("./", "../", "~")) or not HUB_NAME.fullmatch(name):
         raise UserError(f"there is no model folder or file {path}")
     else:
-        folder = _download(name, revision, trust_remote_code, local_files_only)
+        folder = fetched(name, revision, trust_remote_code, local_files_only)
     return _from_folder(folder, name, dtype, trust_remote_code, digest, quantization)
 
 
@@ -109,12 +109,14 @@ def _tiny(name: str, dtype: torch.dtype) -> Loaded:
     return Loaded(cast(model, dtype), tokenizer, digest, name)
 
 
-def _download(name: str, revision: str | None, trust_remote_code: bool, local_files_only: bool | None) -> Path:
-    """The folder of a hub model in Hugging Face's own cache; only what a load needs is fetched."""
+def fetched(
+    name: str, revision: str | None, trust_remote_code: bool, local_files_only: bool | None = None, *, weights: bool = True
+) -> Path:
+    """The folder of a hub model in Hugging Face's own cache; only what a load needs is fetched, its weights if asked for."""
     from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"] + ["*.py"] * trust_remote_code
+    wanted = ["*.json", "*.model", "*.txt", "*.jinja"] + ["*.safetensors"] * weights + ["*.py"] * trust_remote_code
     try:
         return Path(
             snapshot_download(

@@ -71,14 +71,11 @@ def tiny_tokenizer() -> Any:
     )
 
 
-def tiny_model(vocabulary: int, seed: int = 0) -> Any:
-    """A Llama of hidden size 64, 2 layers, 4 heads, 2 key-value heads; the weights follow from `seed` alone.
+def tiny_config(vocabulary: int) -> Any:
+    """The config of a Llama of hidden size 64, 2 layers, 4 heads, 2 key-value heads."""
+    from transformers import LlamaConfig
 
-    Float32, eval mode. The caller's random generator is left as it was.
-    """
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=64,
         intermediate_size=128,
@@ -92,6 +89,15 @@ def tiny_model(vocabulary: int, seed: int = 0) -> Any:
         eos_token_id=SPECIAL.index(END),
         pad_token_id=SPECIAL.index(PAD),
     )
+
+
+def tiny_model(vocabulary: int, seed: int = 0) -> Any:
+    """A Llama of `tiny_config`; the weights follow from `seed` alone.
+
+    Float32, eval mode. The caller's random generator is left as it was.
+    """
+    from transformers import LlamaForCausalLM
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config).float().eval()
+        return LlamaForCausalLM(tiny_config(vocabulary)).float().eval()

@@ -28,6 +28,7 @@ from plaudit.training.options import OptimizerConfig
 from plaudit.training.planning import MiniBatch
 from plaudit.training.regularise import RegularisationConfig
 from plaudit.training.steplog import StepLog, added
+from plaudit.training.usage import counted
 
 Tensor = torch.Tensor
 STREAMS = {"logp": "old", "entropy": "entropy", "value": "value"}
@@ -128,6 +129,7 @@ class Learner:
         key = (self.seed, self.steps)
         return planning.plan(batch, a.mini_batches, self.micro_batch, grouped=a.grouped, key=key, together=together)
 
+    @counted("update")
     def _optimise(
         self, batch: Batch, mini: MiniBatch, trunks: Mapping[int, Tensor | None], log: StepLog
     ) -> tuple[dict[str, Moments], bool]:
@@ -201,12 +203,14 @@ class Learner:
 
     # -- before the step --------------------------------------------------------------------------------------------
 
+    @counted("scoring")
     def _trunks(self, batch: Batch, micros: list[Tensor]) -> dict[int, Tensor | None]:
         """What the shared frozen layers make of each micro-batch, by its first row: once for all networks and passes."""
         users = [n for n in (*self.networks.values(), self.reference) if n is not None and n.start]
         users = [] if self.regularisation.moves_embeddings else users
         return {int(m[0]): users[0].trunk(batch.rows(m)) if users else None for m in micros}
 
+    @counted("scoring")
     @torch.no_grad()
     def _annotate(self, batch: Batch, micros: list[Tensor], trunks: Mapping[int, Tensor | None]) -> Batch:
         """The streams that the algorithm reads (old, entropy, value, ref); a network that none of them needs is not run."""

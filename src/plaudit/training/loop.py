@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from plaudit.schema import UserError
-from plaudit.training import checkpoint
+from plaudit.training import checkpoint, usage
 from plaudit.training.folder import RunFolder
 from plaudit.training.learner import AVERAGE, Learner
 from plaudit.training.options import TrainingConfig
@@ -121,7 +121,9 @@ class Loop:
         clock = time.perf_counter()
         portion = self._portion()
         batch = portion.batch.to(self.learner.device)
-        metrics = {**portion.metrics, **self.learner.step(batch), "time/step": time.perf_counter() - clock}
+        stepped = self.learner.step(batch)
+        metrics = {**portion.metrics, **stepped, **usage.lap(), "time/step": time.perf_counter() - clock}
+        usage.tokens("trained_on", int(metrics.get("num_tokens", 0)))
         self.step += 1
         if self.step % self.options.logging_steps == 0 or self.step == self.total_steps:
             self._log(metrics)
@@ -157,6 +159,7 @@ class Loop:
                 "the run stopped with its weights as they were; lower learning_rate, set bf16: false, or look at the rewards"
             )
 
+    @usage.counted("evaluation")
     def _evaluate(self) -> None:
         clock = time.perf_counter()
         with self.learner.averaged():
@@ -177,6 +180,7 @@ class Loop:
         if self.watch is not None:
             self.watch(self.step, metrics)
 
+    @usage.counted("checkpoint")
     def _save(self) -> None:
         """Write a checkpoint of this step, unless there is one."""
         if self.saved == self.step:
@@ -197,6 +201,7 @@ class Loop:
         self.saved = self.step
         keep = {self.best.step} if self.best.value is not None else set()
         checkpoint.rotate(self.folder.path, self.options.save_total_limit, keep)
+        usage.keep(self.folder.path)
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint; from the start where there is none."""

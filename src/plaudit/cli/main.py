@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 
 from plaudit import __version__
 from plaudit.cli import (
+    bench,
     chat,
     classify,
     config,
@@ -56,10 +57,39 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, init, run, train, tune, find_lr, generate, evaluate, classify, chat, merge, runs, config, migrate, doctor):
+for verb in (
+    demo,
+    init,
+    run,
+    train,
+    tune,
+    find_lr,
+    generate,
+    evaluate,
+    classify,
+    chat,
+    merge,
+    runs,
+    config,
+    migrate,
+    bench,
+    doctor,
+):
     name = verb.__name__.rpartition(".")[2]
     kind = NamingAlgorithms if name in ("train", "find_lr", "config") else TyperCommand
-    asks = name in ("train", "tune", "migrate", "find_lr", "generate", "evaluate", "classify", "chat", "merge", "config")
+    asks = name in (
+        "train",
+        "tune",
+        "migrate",
+        "find_lr",
+        "generate",
+        "evaluate",
+        "classify",
+        "chat",
+        "merge",
+        "config",
+        "bench",
+    )
     app.command(name.replace("_", "-"), cls=kind, no_args_is_help=asks)(getattr(verb, name))
 app.add_typer(data.app, name="data")
 

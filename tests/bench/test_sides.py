@@ -95,9 +95,12 @@ def test_a_peer_that_is_not_told_a_precision_keeps_its_default(side):
 def test_a_clock_reads_from_end_to_end(side):
     clock = side.Clock()
     clock.start()
-    clock.stop(3, 0.5)
-    clock.stop(4)
-    assert clock.tokens == [3, 4] and clock.losses == [0.5, None] and min(clock.seconds) >= 0
+    clock.passed(3, 0.5)
+    clock.passed(2, 0.25)
+    clock.stop()
+    clock.passed(4)
+    clock.stop()
+    assert clock.tokens == [5, 4] and clock.losses == [0.75, None] and min(clock.seconds) >= 0
 
 
 @pytest.mark.parametrize("path", LISTED, ids=lambda path: path.name)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,13 +61,14 @@ def peer(against: str, name: str, folder: Path) -> tuple[Peer, Path]:
 def run(command: Sequence[str | Path], result: Path, log: Path) -> JSON:
     """Run a child that writes `result`; what it wrote, and `peak_bytes`, its largest resident set.
 
-    Its output goes to `log`. UserError where it fails, with its last line; Ctrl-C ends it too.
+    Its output goes to `log`. UserError where it fails, with its last line. Ctrl-C and SIGTERM end it too, at once.
     """
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     with open(log, "ab") as output:
         child = subprocess.Popen([str(word) for word in command], stdout=output, stderr=subprocess.STDOUT, env=kept)
         try:
-            _, status, usage = os.wait4(child.pid, 0)
+            with _terminable():
+                _, status, usage = os.wait4(child.pid, 0)
         except BaseException:
             child.kill()
             child.wait()
@@ -79,6 +82,24 @@ def run(command: Sequence[str | Path], result: Path, log: Path) -> JSON:
     found = json.loads(result.read_text(encoding="utf-8"))
     resident = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {**found, "peak_bytes": found.get("device_bytes") or resident}
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM raises SystemExit, so that no child is left behind to finish its step."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: whoever owns the process handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def ours(module: str, *arguments: Path) -> list[str | Path]:

@@ -27,6 +27,8 @@ from plaudit.training.progress import Progress
 GB = 1e9
 SLOTS = 64
 """Rows that are decoded at one time, on both sides."""
+MADE = ("model", "endless", "reward", "reward-adapter")
+"""Folders that `prepare` makes."""
 SAME_TOKENS = 0.01
 """Both sides must have worked on the same number of tokens, within this share."""
 
@@ -87,7 +89,7 @@ def result(name: str, ours: Sequence[Turn], peer: str, theirs: Sequence[Turn], w
     """What `plaudit bench NAME --json` prints."""
     mine = side(ours)
     ceilings = machine["flops_per_s"].get(mine["dtype"], machine["flops_per_s"]["fp32"])
-    found = {"name": name, "ours": mine, "peer": None, "ratio": None, "ratio_range": None, "memory_ratio": None}
+    found: JSON = {"name": name, "ours": mine, "peer": None, "ratio": None, "ratio_range": None, "memory_ratio": None}
     if theirs:
         other = side(theirs)
         found["peer"] = {"name": peer, "version": theirs[0].version, **other}
@@ -109,10 +111,27 @@ def differing(ours: Sequence[Turn], theirs: Sequence[Turn]) -> str:
 def compare(work: Work, plan: Plan, progress: Progress) -> tuple[JSON, int]:
     """Prepare, probe the machine, then ours and the peer in turns; (the result as JSON, operations of a step).
 
-    UserError where a child fails; its files are then kept, and the sentence says where.
+    UserError where a child fails; its output is then kept, and the sentence says where.
     """
     chosen = children.peer(plan.against, work.name, plan.peers) if plan.against else None
     place = Path(tempfile.mkdtemp(prefix=f"plaudit-bench-{work.name}-"))
+    try:
+        found = _compare(work, plan, progress, chosen, place)
+    except UserError:
+        for folder in MADE:  # models; the logs stay
+            shutil.rmtree(place / folder, ignore_errors=True)
+        raise
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    shutil.rmtree(place, ignore_errors=True)
+    return found
+
+
+def _compare(
+    work: Work, plan: Plan, progress: Progress, chosen: tuple[children.Peer, Path] | None, place: Path
+) -> tuple[JSON, int]:
+    """The work of `compare` in the folder `place`."""
     total = 2 + plan.rounds * (2 if chosen else 1)
     progress.task(f"bench {work.name}", total)
     made = children.run(
@@ -136,16 +155,14 @@ def compare(work: Work, plan: Plan, progress: Progress) -> tuple[JSON, int]:
     for line in filter(None, [differing(ours, theirs), losses(ours, theirs)]):
         progress.tell(line)
     found = result(work.name, ours, chosen[0].name if chosen else "", theirs, needed, machine)
-    shutil.rmtree(place, ignore_errors=True)
     return found, sum(phase.flops for phase in needed)
 
 
 def losses(ours: Sequence[Turn], theirs: Sequence[Turn]) -> str:
     """The first measured loss of each side, where both have one: the same up to rounding where they do the same."""
     first = [turns[0].losses[0] for turns in (ours, theirs) if turns and turns[0].losses]
-    if len(first) < 2 or None in first:
-        return ""
-    return "loss of the first measured step: ours {:.4f}, the peer's {:.4f}".format(*first)
+    known = [loss for loss in first if loss is not None]
+    return "loss of the first measured step: ours {:.4f}, the peer's {:.4f}".format(*known) if len(known) == 2 else ""
 
 
 def _turn(work: Work, place: Path, name: str, command: Callable[..., Sequence[str | Path]]) -> Turn:

@@ -37,17 +37,22 @@ class Clock:
     """Seconds from the end of one step to the end of the next: whatever a step needs is in it, its data too."""
 
     def __init__(self):
-        self.seconds, self.tokens, self.losses, self.last = [], [], [], None
+        self.seconds, self.tokens, self.losses, self.step, self.last = [], [], [], [], 0.0
 
     def start(self):
-        self.last = time.perf_counter()
+        self.last, self.step = time.perf_counter(), []
 
-    def stop(self, tokens=None, loss=None):
+    def passed(self, tokens, loss=None):
+        """A part of the step under way: its tokens, and its share of the loss."""
+        self.step.append((tokens, loss))
+
+    def stop(self):
         now = time.perf_counter()
         self.seconds.append(now - self.last)
-        self.tokens.append(tokens)
-        self.losses.append(loss)
-        self.last = now
+        self.tokens.append(sum(tokens for tokens, _ in self.step))
+        losses = [loss for _, loss in self.step]
+        self.losses.append(None if None in losses else sum(losses))
+        self.last, self.step = now, []
 
 
 def callback(clock):
@@ -126,22 +131,19 @@ def scorer(folder, pad):
     return model
 
 
-def counted(trainer_class, clock, count):
-    """The trainer as it is; `count(inputs)` of every batch that it trains on is added up for each step, and so is its loss."""
+class Counting:
+    """Before a trainer of transformers: the trainer as it is, whose clock gets each step's tokens and loss.
 
-    class Counted(trainer_class):
-        def training_step(self, model, inputs, *args, **kwargs):
-            loss = super().training_step(model, inputs, *args, **kwargs)
-            clock.found[0] += count(self, inputs)
-            clock.found[1] += float(loss)
-            return loss
+    class Trainer(side.Counting, SFTTrainer): ...
+    """
 
-    clock.found = [0, 0.0]
-    stop = clock.stop
+    clock = Clock()
 
-    def stopped(*_):
-        stop(*clock.found)
-        clock.found = [0, 0.0]
+    def tokens(self, inputs):
+        """Tokens of one pass."""
+        return int(inputs["attention_mask"].sum())
 
-    clock.stop = stopped
-    return Counted
+    def training_step(self, model, inputs, *args, **kwargs):
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        self.clock.passed(self.tokens(inputs), float(loss))
+        return loss

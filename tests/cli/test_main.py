@@ -22,7 +22,7 @@ from plaudit.schema import Sampling, UserError
 
 VERBS = (
     *("demo", "estimate", "train", "find-lr", "generate", "evaluate", "classify", "chat", "merge"),
-    *("runs", "config", "doctor", "data"),
+    *("runs", "config", "doctor", "data", "bench"),
 )
 
 

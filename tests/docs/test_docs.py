@@ -37,6 +37,7 @@ VERBS = (
     "config",
     "doctor",
     "data",
+    "bench",
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")

@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 
 from plaudit import __version__
 from plaudit.cli import (
+    bench,
     chat,
     classify,
     config,
@@ -59,7 +60,7 @@ app = typer.Typer(
 )
 VERBS = (
     *(demo, init, run, estimate, train, tune, find_lr, generate, evaluate),
-    *(classify, chat, merge, runs, config, migrate, doctor),
+    *(classify, chat, merge, runs, config, migrate, bench, doctor),
 )
 for verb in VERBS:
     name = verb.__name__.rpartition(".")[2]
@@ -76,6 +77,7 @@ for verb in VERBS:
         "chat",
         "merge",
         "config",
+        "bench",
     )
     app.command(name.replace("_", "-"), cls=kind, no_args_is_help=asks)(getattr(verb, name))
 app.add_typer(data.app, name="data")

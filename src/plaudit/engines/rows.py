@@ -80,14 +80,26 @@ def _asked(tokenizer: Any, number: int, prompt: Prompt, max_length: int, virtual
     return Asked(number, prompt.id, ids, virtual)
 
 
-def rows_of(prompts: Sequence[Asked], n: int, sampling: Sampling, stop: Ends, tokenizer: Any, max_length: int) -> list[Row]:
-    """`n` rows of each prompt, siblings together, longest prompts first: batches are then of similar length."""
+def rows_of(
+    prompts: Sequence[Asked],
+    n: int,
+    sampling: Sampling,
+    stop: Ends,
+    tokenizer: Any,
+    max_length: int,
+    limits: Sequence[int] | None = None,
+) -> list[Row]:
+    """`n` rows of each prompt, siblings together, longest prompts first: batches are then of similar length.
+
+    limits: most new tokens of each prompt's answers, by its number.
+    """
     order = sorted(prompts, key=lambda prompt: -len(prompt.ids))
-    return [_row(prompt, index, sampling, stop, tokenizer, max_length) for prompt in order for index in range(n)]
+    most = {p.number: sampling.max_new_tokens if limits is None else limits[p.number] for p in prompts}
+    return [_row(p, index, most[p.number], sampling, stop, tokenizer, max_length) for p in order for index in range(n)]
 
 
-def _row(prompt: Asked, index: int, sampling: Sampling, stop: Ends, tokenizer: Any, max_length: int) -> Row:
-    limit = min(sampling.max_new_tokens, max_length - prompt.places)
+def _row(prompt: Asked, index: int, most: int, sampling: Sampling, stop: Ends, tokenizer: Any, max_length: int) -> Row:
+    limit = min(most, sampling.max_new_tokens, max_length - prompt.places)
     seed = row_seed(sampling.seed, prompt.id, index)
     return Row(prompt, index, seed, limit, uniforms(seed, limit), StopWatch(tokenizer, stop.strings))
 

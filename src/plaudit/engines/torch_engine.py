@@ -89,10 +89,17 @@ class TorchEngine:
         self.cache.release()
 
     def generate(
-        self, prompts: Sequence[Prompt], n: int, sampling: Sampling, progress: Progress | None = None
+        self,
+        prompts: Sequence[Prompt],
+        n: int,
+        sampling: Sampling,
+        progress: Progress | None = None,
+        *,
+        limits: Sequence[int] | None = None,
     ) -> list[Completion]:
         """`n` answers to each prompt, prompt-major. A row that reaches `max_length` ends with finish_reason "length".
 
+        limits: most new tokens of each prompt's answers, where they are to be less than `max_new_tokens`.
         The same prompt twice in one call gets the same answers twice: seeds come from the prompt, not from its place.
         Raises UserError where a prompt leaves no room for an answer, and for sampling options out of range;
         RuntimeError where no weights are loaded; FloatingPointError where logits are not finite.
@@ -102,7 +109,7 @@ class TorchEngine:
             raise RuntimeError("the engine holds no complete set of weights: call load first")
         stop = ends(self.tokenizer, sampling, self.eos_token_ids)
         found = asked(self.tokenizer, prompts, self.max_length, self.decoder.extras.virtual)
-        rows = rows_of(found, n, sampling, stop, self.tokenizer, self.max_length)
+        rows = rows_of(found, n, sampling, stop, self.tokenizer, self.max_length, limits)
         if not rows:
             return []
         with torch.inference_mode():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,10 @@ def one_coin_dawid_skene(
     prior: tuple[float, float] = (20.0, 6.5),
     prevalence: float = 0.5,
     iterations: int = 200,
+    *,
+    known: Mapping[int, float] | None = None,
+    accuracy: Sequence[float] | None = None,
+    items: int = 0,
 ) -> Consensus:
     """The one-coin annotator model of Dawid and Skene (1979) by EM: annotator w votes right with probability a_w, everywhere.
 
@@ -30,24 +34,33 @@ def one_coin_dawid_skene(
     sum (2v - 1) logit a_w. M step: a_w = (prior[0] + right votes expected) / (prior[0] + prior[1] + votes), where a vote weighs
     |2v - 1|: a tie is not held against who gave it. The Beta(20, 6.5) prior (mean .755) is strong on purpose: with few votes
     a weak one loses to the plain majority. Items without votes stay at `prevalence`.
+
+    `known` holds the truth of some items (gold questions, adjudications): it is their posterior, whatever was voted. `accuracy`
+    gives each annotator's instead of estimating it. `items` is their number where the last ones have no votes.
     """
     rows = floats(votes, "votes", 0).reshape(-1, 3)
     item, who, sign = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), 2 * floats(rows[:, 2], "values", 0, 1) - 1
     bias = float(np.log(prevalence / (1 - prevalence)))
     weight = np.bincount(who, np.abs(sign))
-    accuracy = np.full(len(weight), prior[0] / (prior[0] + prior[1]))
+    fixed = None if accuracy is None else np.clip(floats(accuracy, "accuracy", 0, 1), 0.02, 0.98)
+    estimate = np.full(len(weight), prior[0] / (prior[0] + prior[1])) if fixed is None else fixed
+    places, truths = list(known or {}), list((known or {}).values())
 
     def posterior(accuracy: Floats) -> Floats:
         evidence = sign * np.log(accuracy / (1 - accuracy))[who]
-        return sigmoid(bias + np.bincount(item, evidence).astype(np.float64))
+        total = max([items, *(place + 1 for place in places)])
+        q = sigmoid(bias + np.bincount(item, evidence, minlength=total).astype(np.float64))
+        q[places] = truths
+        return q
 
-    for _ in range(iterations):
-        q = posterior(accuracy)[item]
+    for _ in range(iterations if fixed is None else 0):
+        q = posterior(estimate)[item]
         right = np.bincount(who, np.abs(sign) * np.where(sign > 0, q, 1 - q))
-        before, accuracy = accuracy, np.clip((prior[0] + right) / (prior[0] + prior[1] + weight), 0.02, 0.98)
-        if np.abs(accuracy - before).max() < 1e-10:
+        before = estimate
+        estimate = np.clip((prior[0] + right) / (prior[0] + prior[1] + weight), 0.02, 0.98)
+        if np.abs(estimate - before).max() < 1e-10:
             break
-    return Consensus(posterior(accuracy), accuracy)
+    return Consensus(posterior(estimate), estimate)
 
 
 class ClassConsensus(NamedTuple):

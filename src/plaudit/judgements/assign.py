@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -200,8 +200,19 @@ def lease(choice: Choice, annotator: str, now: float, policy: Policy) -> Lease:
     return Lease(choice.item.key, annotator, now + policy.lease_seconds, choice.reason)
 
 
-def choose(pool: Pool, progress: Progress, leases: Sequence[Lease], annotator: str, now: float) -> Choice | None:
-    """What to ask this person now; None where nothing is left for them. The same arguments give the same answer."""
+def choose(
+    pool: Pool,
+    progress: Progress,
+    leases: Sequence[Lease],
+    annotator: str,
+    now: float,
+    *,
+    skipped: Collection[str] = (),
+) -> Choice | None:
+    """What to ask this person now; None where nothing is left for them. The same arguments give the same answer.
+
+    `skipped`: keys of items that this person left out, and is not asked again.
+    """
     held = live(leases, now)
     mine = next((one for one in held if one.annotator == annotator and one.key in pool.items), None)
     if mine is not None:
@@ -214,9 +225,11 @@ def choose(pool: Pool, progress: Progress, leases: Sequence[Lease], annotator: s
     share = policy.gold_early if count < policy.gold_early_acts else policy.gold_late
     found = None
     if draw < share:
-        found = _first(pool.gold, pool, progress, annotator), "gold"
+        found = _first((k for k in pool.gold if k not in skipped), pool, progress, annotator), "gold"
     elif draw < share + policy.repeat_share:
         found = _repeat(pool, progress, annotator, now), "repeat"
+    for one in skipped:  # taken, as far as this person goes
+        taken[one] = len(pool.items)
     if found is None or found[0] is None:
         found = _begun(pool, progress, taken, annotator), "overlap"
     if found[0] is None:

@@ -6,6 +6,7 @@ Every class is JSON in and out (`to_json`, `from_json`). A worked example stands
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -149,8 +150,9 @@ class Feedback:
     """ISO 8601, UTC."""
     supersedes: str | None = None
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
+        """Hash of the whole act: worth keeping, since everything that reads many acts asks for it."""
         return content_hash(to_json(self))
 
 

@@ -1,4 +1,4 @@
-"""`plaudit data inspect|convert|split|check`: what a file holds, the same in another layout, its parts, what is wrong."""
+"""`plaudit data inspect|convert|split|check|quality`: what a file holds, another layout, its parts, what is wrong with it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plaudit.cli.augment import augment
+from plaudit.cli.quality import quality
 from plaudit.cli.show import AsJson, emit, progress
 from plaudit.schema import UserError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(no_args_is_help=True)(augment)
+app.command(no_args_is_help=True)(quality)
 File = Annotated[str, typer.Argument(metavar="FILE", help="A data file, a folder, or a pattern in quotes.")]
 Read = Annotated[
     list[str] | None,

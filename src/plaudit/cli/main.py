@@ -23,6 +23,7 @@ from plaudit.cli import (
     demo,
     doctor,
     evaluate,
+    feedback,
     find_lr,
     generate,
     init,
@@ -56,7 +57,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, init, run, train, tune, find_lr, generate, evaluate, classify, chat, merge, runs, config, migrate, doctor):
+for verb in (
+    demo,
+    init,
+    run,
+    train,
+    tune,
+    find_lr,
+    generate,
+    evaluate,
+    classify,
+    chat,
+    feedback,
+    merge,
+    runs,
+    config,
+    migrate,
+    doctor,
+):
     name = verb.__name__.rpartition(".")[2]
     kind = NamingAlgorithms if name in ("train", "find_lr", "config") else TyperCommand
     asks = name in ("train", "tune", "migrate", "find_lr", "generate", "evaluate", "classify", "chat", "merge", "config")

@@ -8,70 +8,87 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
-from plaudit.judgements.base import Conversion, Kind, choice, current, identified, only, whole
+from plaudit.judgements.base import (
+    ADJUDICATION,
+    Ballot,
+    Conversion,
+    Kind,
+    annotator,
+    current,
+    gather,
+    identified,
+    parsed,
+    target,
+)
+from plaudit.judgements.forms import Payload, choice, only, remarks, table, whole
+from plaudit.judgements.votes import Aggregate, Vote, pairs
 from plaudit.schema import JSON, Assignment, Completion, Feedback, Prompt, Ranking, UserError, content_hash
-from plaudit.stats import one_coin_dawid_skene
 
 NAME = "pairwise"
-CHOICES = ("a", "b", "tie")
+CHOICES = ("a", "b", "tie", "both_bad")
+"""both_bad: neither is better, and neither will do."""
 STRENGTHS = ("unsure", "slightly better", "better", "much better")
 """What the strengths 0 to 3 mean."""
-
-
-def read(form: Mapping[str, Any]) -> JSON:
-    """`{"choice": "a" | "b" | "tie", "strength": 0..3}` from a form; strength is 1 where left out, and 0 for a tie.
-
-    UserError names the field that is missing, unknown or out of range.
-    """
-    only(form, ("choice", "strength"), NAME)
-    chosen = choice(form, "choice", CHOICES, NAME)
-    strength = whole(form, "strength", 0, len(STRENGTHS) - 1, 0 if chosen == "tie" else 1, NAME)
-    if chosen == "tie" and strength > 0:
-        raise UserError(f"a tie has no strength, got {strength}: choose a or b, or leave strength out")
-    return {"choice": chosen, "strength": strength}
+VALUE = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
 
 
 @dataclass(frozen=True)
-class Vote:
-    """One act without its sides: `value` 1 says that the first of `pair` is better, 0 the second, 1/2 neither."""
+class Pair(Payload):
+    """`choice` is a or b, the first or second answer shown, tie or both_bad; `aspects` the same for single aspects."""
 
-    pair: tuple[str, str]
-    """Completion ids in alphabetical order, whatever side they were shown on."""
-    prompt_id: str
-    annotator: str
-    value: float
+    choice: str
     strength: int
-    act: Feedback
-    id: str
-    """Of the act."""
+    aspects: dict[str, str] = field(default_factory=dict)
 
 
-def votes(feedback: Iterable[Feedback]) -> list[Vote]:
-    """The votes of all current pairwise acts. UserError for an act whose judgement or assignment is not that of a pair."""
-    return _votes(current(identified(feedback)))
+def parse(form: Mapping[str, Any]) -> Pair:
+    """UserError names the field that is missing, unknown or out of range. Strength is 1 where left out, and 0 for a tie."""
+    only(form, ("choice", "strength", "aspects", "reasons", "comment"), NAME)
+    chosen = choice(form, "choice", CHOICES, NAME)
+    undecided = VALUE[chosen] == 0.5
+    strength = whole(form, "strength", 0, len(STRENGTHS) - 1, 0 if undecided else 1, NAME)
+    if undecided and strength > 0:
+        raise UserError(f"a tie has no strength, got {strength}: choose a or b, or leave strength out")
+    by_aspect = table(form, "aspects", NAME)
+    aspects = {name: choice(by_aspect, name, CHOICES[:3], NAME) for name in by_aspect}
+    return Pair(choice=chosen, strength=strength, aspects=aspects, **remarks(form, NAME))
 
 
-def _votes(acts: Mapping[str, Feedback]) -> list[Vote]:
+def read(form: Mapping[str, Any]) -> JSON:
+    """`{"choice": "a" | "b" | "tie" | "both_bad", "strength": 0..3}` from a form; `aspects`, `reasons`, `comment` if any."""
+    return parse(form).to_json()
+
+
+def votes(feedback: Iterable[Feedback], aspect: str | None = None) -> list[Vote]:
+    """The votes of all current pairwise acts, overall or on one aspect; adjudications among them (`settles`).
+
+    UserError for an act whose judgement or assignment is not that of a pair.
+    """
     found = []
-    for identity, act in acts.items():
+    for identity, act in current(identified(feedback)).items():
         if act.assignment.kind != NAME:
             continue
         shown = act.assignment.completion_ids
         if len(shown) != 2 or shown[0] == shown[1]:
-            raise UserError(f"feedback {identity}: a pairwise judgement is on two different completions, got {list(shown)}")
-        try:
-            judgement = read(act.judgement)
-        except UserError as error:
-            raise UserError(f"feedback {identity}: {error}") from None
-        first = {"a": 1.0, "b": 0.0, "tie": 0.5}[judgement["choice"]]
-        pair = (min(shown), max(shown))
-        value = first if pair == shown else 1 - first
-        who = f"{act.source}:{act.annotator}"  # a judge model may bear the name of a colleague
-        found.append(Vote(pair, act.assignment.prompt_id, who, value, judgement["strength"], act, identity))
+            raise UserError(f"feedback {identity}: a pairwise judgement is on 2 different completions, got {list(shown)}")
+        vote = _vote(act, identity, parsed(parse, act, identity), aspect)
+        if vote is not None:
+            found.append(vote)
     return found
+
+
+def _vote(act: Feedback, identity: str, said: Pair, aspect: str | None = None) -> Vote | None:
+    chosen = said.choice if aspect is None else said.aspects.get(aspect)
+    if chosen is None:
+        return None
+    first, second = act.assignment.completion_ids
+    pair = (min(first, second), max(first, second))
+    value = VALUE[chosen] if pair == (first, second) else 1 - VALUE[chosen]
+    settles = act.assignment.reason == ADJUDICATION
+    return Vote(pair, annotator(act), value, identity, settles, act.assignment.prompt_id, said.strength, act)
 
 
 def convert(
@@ -79,40 +96,25 @@ def convert(
     completions: Iterable[Completion],
     prompts: Iterable[Prompt],
     *,
-    aggregate: Literal["posterior", "majority"] = "posterior",
+    into: str | None = None,
+    accuracies: Mapping[str, float] | None = None,
+    aggregate: Aggregate = "posterior",
+    aspect: str | None = None,
 ) -> Conversion:
     """Preference pairs, one per pair of completions judged, in the order of `prompts`, then of completion ids.
 
     `posterior`: several annotators' votes become P(chosen better) by the one-coin model of Dawid and Skene with a Beta(20, 6.5)
-    prior on their accuracy (see `stats.one_coin_dawid_skene`), kept as `Ranking.probability`. `majority`: the side with more
-    votes, with probability 1. A tie is half a vote for each side, and several acts of one annotator on a pair are averaged.
-    Which side was left and the order of `feedback` cannot change the result. Every act is counted: as used, as superseded, of
+    prior on their accuracy (see `stats.one_coin_dawid_skene`), kept as `Ranking.probability`; `accuracies` are taken instead of
+    estimated ones where given. `majority`: the side with more votes, with probability 1. A tie is half a vote for each side,
+    several acts of one annotator on a pair are averaged, an adjudication decides alone. Which side was left and the order of
+    `feedback` cannot change the result. Every act is counted: as used, as superseded, as overruled by an adjudication, of
     another kind, on a pair that is tied or whose texts are equal, or on a prompt or completion not given (an erased one).
     """
-    if aggregate not in ("posterior", "majority"):
-        raise UserError(f"aggregate must be posterior or majority, got {aggregate!r}")
-    answers = {completion.id: completion for completion in completions}
-    questions = {prompt.id: prompt for prompt in prompts}
-    acts = identified(feedback)
-    live = current(acts)
-    counts = dict.fromkeys(
-        ("acts", "superseded", "other_kind", "missing", "equal_texts", "tied", "used", "repeats", "pairs"), 0
-    )
-    counts["acts"], counts["superseded"] = len(acts), len(acts) - len(live)
-    counts["other_kind"] = sum(act.assignment.kind != NAME for act in live.values())
-    groups = _by_pair(_votes(live), answers, questions, counts)
-    rows, used = [], set()
-    for group, probability in zip(groups, _probabilities(groups, aggregate), strict=True):
-        counts["repeats"] += len(group) - len({vote.annotator for vote in group})
-        if abs(probability - 0.5) < 1e-9:
-            counts["tied"] += len(group)
-            continue
-        better, worse = group[0].pair if probability > 0.5 else group[0].pair[::-1]
-        sure = max(probability, 1 - probability) if aggregate == "posterior" else 1.0
-        rows.append(_ranking(questions[group[0].prompt_id], answers[better], answers[worse], sure, group))
-        used |= {vote.id for vote in group}
-    counts["used"], counts["pairs"] = len(used), len(rows)
-    return Conversion(rows, tuple(identity for identity in acts if identity in used), counts)
+    target(into, KIND)
+    judged, counts = gather(NAME, KIND.shows, parse, feedback, completions, prompts)
+    cast = [vote for one in judged if (vote := _vote(one.act, one.id, one.said, aspect)) is not None]
+    counts |= {"without_the_aspect": len(judged) - len(cast)} if aspect is not None else {}
+    return pairs(cast, judged, counts, feedback, aggregate, accuracies)
 
 
 def rankings(feedback: Sequence[Feedback], completions: Iterable[Completion], prompts: Iterable[Prompt]) -> list[Ranking]:
@@ -120,57 +122,30 @@ def rankings(feedback: Sequence[Feedback], completions: Iterable[Completion], pr
     return convert(feedback, completions, prompts).rows
 
 
-def _by_pair(
-    cast: Iterable[Vote], answers: Mapping[str, Completion], questions: Mapping[str, Prompt], counts: dict[str, int]
-) -> list[list[Vote]]:
-    """The votes of each pair that can be used, in a fixed order; the others are counted."""
-    groups: dict[tuple[str, str], list[Vote]] = {}
-    for vote in cast:
-        if vote.prompt_id not in questions or any(one not in answers for one in vote.pair):
-            counts["missing"] += 1
-            continue
-        first, second = (answers[one] for one in vote.pair)
-        if not first.prompt_id == second.prompt_id == vote.prompt_id:
-            raise UserError(
-                f"feedback {vote.id}: its completions do not answer its prompt {vote.prompt_id}: mend the assignment"
+def ballots(act: Feedback, identity: str, texts: Mapping[str, str]) -> list[Ballot]:
+    """One on the whole, and one for each aspect."""
+    said: Pair = parsed(parse, act, identity)
+    found = []
+    for aspect in (None, *said.aspects):
+        vote = _vote(act, identity, said, aspect)
+        assert vote is not None, "the aspect is one of the act's own"
+        chosen = said.choice if aspect is None else said.aspects[aspect]
+        found.append(
+            Ballot(
+                question=NAME if aspect is None else f"{NAME}: {aspect}",
+                item="|".join(vote.pair),
+                annotator=vote.annotator,
+                value={1.0: "first", 0.0: "second", 0.5: "tie"}[vote.value],
+                preference=True,
+                settles=vote.settles,
+                left={"a": True, "b": False}.get(chosen) if aspect is None else None,
+                seconds=act.seconds if aspect is None else None,
+                words=sum(len(texts[one].split()) for one in vote.pair) if all(one in texts for one in vote.pair) else None,
+                act=identity,
+                prompt_id=vote.prompt_id,
             )
-        if first.text == second.text:
-            counts["equal_texts"] += 1
-            continue
-        groups.setdefault(vote.pair, []).append(vote)
-    place = {prompt_id: i for i, prompt_id in enumerate(questions)}
-    ordered = sorted(groups.values(), key=lambda group: (place[group[0].prompt_id], group[0].pair))
-    return [sorted(group, key=lambda vote: vote.id) for group in ordered]
-
-
-def _probabilities(groups: Sequence[Sequence[Vote]], aggregate: str) -> list[float]:
-    """P(first of the pair is better) for each pair: each annotator has one vote, the mean of the annotator's acts."""
-    if not groups:
-        return []
-    cast: list[dict[str, float]] = []
-    for group in groups:
-        mine: dict[str, list[float]] = {}
-        for vote in group:
-            mine.setdefault(vote.annotator, []).append(vote.value)
-        cast.append({who: sum(values) / len(values) for who, values in mine.items()})
-    if aggregate == "majority":
-        return [sum(each.values()) / len(each) for each in cast]
-    number = {who: i for i, who in enumerate(sorted({who for each in cast for who in each}))}
-    ballots = [(item, number[who], value) for item, each in enumerate(cast) for who, value in each.items()]
-    return [float(p) for p in one_coin_dawid_skene(ballots).posterior]
-
-
-def _ranking(prompt: Prompt, chosen: Completion, rejected: Completion, probability: float, group: Sequence[Vote]) -> Ranking:
-    meta = {
-        "chosen_id": chosen.id,
-        "rejected_id": rejected.id,
-        "truncated": [chosen.truncated, rejected.truncated],
-        "votes": len(group),
-        "strength": sum(vote.strength for vote in group) / len(group),
-        "sources": sorted({vote.act.source for vote in group}),
-        "feedback": [vote.id for vote in group],
-    }
-    return Ranking(prompt, (chosen.text, rejected.text), probability=probability, meta=meta)
+        )
+    return found
 
 
 def assignments(completions: Iterable[Completion], *, per_prompt: int, seed: int = 0) -> list[Assignment]:
@@ -183,12 +158,12 @@ def assignments(completions: Iterable[Completion], *, per_prompt: int, seed: int
         groups.setdefault(completion.prompt_id, []).append(completion)
     found = []
     for prompt_id, group in groups.items():
-        pairs = [(a.id, b.id) for a, b in itertools.combinations(sorted(group, key=lambda c: c.id), 2) if a.text != b.text]
-        pairs.sort(key=lambda pair: content_hash([seed, "order", *pair]))
-        for pair in pairs[:per_prompt]:
+        couples = [(a.id, b.id) for a, b in itertools.combinations(sorted(group, key=lambda c: c.id), 2) if a.text != b.text]
+        couples.sort(key=lambda pair: content_hash([seed, "order", *pair]))
+        for pair in couples[:per_prompt]:
             swap = int(content_hash([seed, "side", *pair]), 16) % 2
             found.append(Assignment(prompt_id, pair[::-1] if swap else pair, NAME, "random"))
     return found
 
 
-KIND = Kind(NAME, "rankings", read, convert)
+KIND = Kind(NAME, "rankings", read, convert, shows=(2, 2), texts=("comment",), ballots=ballots)

@@ -26,6 +26,7 @@ from plaudit.feedback.writer import Unavailable
 from plaudit.schema import UserError
 from plaudit.store import Conflict, Missing
 
+PAGES = tuple(screen.router for screen in (home, account, judging, review, people, data, exchange, talking, watching))
 log = logging.getLogger(__name__)
 STATUS: tuple[tuple[type[UserError], int], ...] = ((Missing, 404), (Conflict, 409), (Unavailable, 503), (Forbidden, 403))
 
@@ -49,23 +50,25 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.server = server
-    for screen in (home, account, judging, review, people, data, exchange, talking, watching):
-        app.include_router(screen.router, include_in_schema=False)
+    for router in PAGES:
+        app.include_router(router, include_in_schema=False)
     app.include_router(api.router)
     app.mount("/static", StaticFiles(directory=str(files("plaudit.feedback") / "static")), name="static")
-    for unguarded in (route for route in guarded(app) if route[1] is None):
-        raise AssertionError(f"route {unguarded[0].path} has no guard")
+    open_by_oversight = [route.path for route, role in guarded() if role is None]
+    if open_by_oversight:
+        raise RuntimeError(f"routes without a guard: {', '.join(open_by_oversight)}")
     app.add_middleware(Protection, hosts=settings.hosts)
     for kind in (UserError, HTTPException, RequestValidationError, LoginNeeded, Exception):
         app.add_exception_handler(kind, _problem)
     return app
 
 
-def guarded(app: FastAPI) -> list[tuple[APIRoute, str | None]]:
+def guarded() -> list[tuple[APIRoute, str | None]]:
     """Every route with the role that it asks for (`public` for the few that are open), None where it has no guard."""
     return [
         (route, next((role for one in route.dependant.dependencies if (role := getattr(one.call, "role", None))), None))
-        for route in app.routes
+        for router in (*PAGES, api.router)
+        for route in router.routes
         if isinstance(route, APIRoute)
     ]
 

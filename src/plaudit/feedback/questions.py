@@ -16,7 +16,7 @@ from typing import Any
 from plaudit.feedback.writer import Readers, Writer
 from plaudit.judgements import assign, pairwise
 from plaudit.registry import find
-from plaudit.schema import JSON, Assignment, Completion, Feedback
+from plaudit.schema import JSON, Assignment, Completion, Feedback, UserError
 from plaudit.store import Lease, Store
 from plaudit.store.leases import OPEN, SKIPPED
 
@@ -124,8 +124,9 @@ class Questions:
         at = self.clock()
         with self.readers.lend() as reader:
             lease = reader.lease(lease_id)
-        shown = lease.assignment
-        judgement = find("judgements", shown.kind).read(form)
+            shown = lease.assignment
+            judgement = find("judgements", shown.kind).read(form)
+            check_places(shown, judgement, reader)
         body: JSON = {"lease": lease_id, "judgement": judgement, "undo": undo}
         taken = min(seconds, at - lease.leased_at) if seconds is not None and seconds >= 0 else None
         stamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
@@ -179,6 +180,18 @@ def askable(completions: Sequence[Completion], kind: str) -> list[Assignment]:
             Assignment(prompt_id, tuple(ids.values())[:MOST_RANKED], kind) for prompt_id, ids in groups.items() if len(ids) > 2
         ]
     return [Assignment(prompt_id, (one,), kind) for prompt_id, ids in groups.items() for one in ids.values()]
+
+
+def check_places(shown: Assignment, judgement: JSON, store: Store) -> None:
+    """UserError where a judgement speaks of answers or characters that were not shown: no conversion could read it later."""
+    places = [place for group in judgement.get("order", []) for place in group]
+    if places and max(places) >= len(shown.completion_ids):
+        raise UserError(f"the order names answer {max(places)}, but only 0 to {len(shown.completion_ids) - 1} were shown")
+    ends = [span["end"] for span in judgement.get("spans", [])]
+    if ends:
+        length = sum(len(one.text) for one in store.completions(ids=shown.completion_ids))
+        if max(ends) > length:
+            raise UserError(f"a span ends at character {max(ends)}, but the answer has {length}")
 
 
 def shown_texts(store: Store, shown: Assignment) -> tuple[Any, list[str]]:

@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from plaudit.feedback.asking import PUBLIC, Ask, ask
 from plaudit.feedback.questions import KINDS
+from plaudit.feedback.screens.watching import runs
 
 router = APIRouter()
 ENOUGH_PAIRS = 200
@@ -51,6 +52,7 @@ def home(asked: Annotated[Ask, Depends(ask("viewer"))]) -> Response:
     status = {kind: asked.server.questions.status(kind) for kind in KINDS}
     with asked.server.readers.lend() as store:
         counts = store.counts()
+    counts["runs"] = max(counts["runs"], len(runs(asked.server.settings.runs)))
     disagreements = len(asked.server.disagreements())
     models = len(asked.server.settings.models)
     action = next_action(counts, status["pairwise"]["open"], disagreements, models)

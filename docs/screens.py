@@ -78,7 +78,12 @@ def world(folder: Path) -> None:
     with open(run / "metrics.jsonl", "w", encoding="utf-8") as file:
         for step in range(1, 41):
             wave = math.sin(step * 1.7) / 20
-            row = {"step": step, "reward": 1 - math.exp(-step / 12) + wave, "objective/kl": step / 40 + wave, "loss": 0.4 / step}
+            row = {
+                "step": step,
+                "reward": 1 - math.exp(-step / 12) + wave,
+                "objective/kl": step / 40 + wave,
+                "loss": 0.4 / step,
+            }
             file.write(json.dumps(row | ({"eval_reward": 1 - math.exp(-step / 14)} if step % 10 == 0 else {})) + "\n")
     sample = {"step": 40, "prompt": "Where is my order?", "completion": "It left yesterday.", "reward": 0.91}
     (run / "samples.jsonl").write_text(json.dumps(sample) + "\n", encoding="utf-8")

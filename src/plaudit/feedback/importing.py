@@ -40,6 +40,7 @@ class Imported:
 
     def prompt(self, one: Prompt) -> str:
         identity = one.id
+        json.dumps(one.meta, ensure_ascii=False, allow_nan=False).encode()  # what cannot be stored ends here
         self.prompts.setdefault(identity, one)
         return identity
 
@@ -191,8 +192,11 @@ def _other(ending: str, body: bytes) -> Imported:
                 first = first or error
                 continue
             found = Imported()
-            for item in data.items:
-                _item(item, found)
+            try:
+                for item in data.items:
+                    _item(item, found)
+            except ValueError:
+                raise UserError("the file holds text that is no Unicode, or a number that is none") from None
             found.left_out.update(data.tally)
             return found
     raise UserError(str(first).replace(str(path), "the file"))

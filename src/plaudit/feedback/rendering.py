@@ -23,7 +23,7 @@ from plaudit.evaluation.report.words import visible
 LONGEST = 50_000
 """Characters that are read as Markdown; a longer text is shown as it is."""
 LONGEST_FORMULA = 1_000
-SCHEMES = {"http", "https", "mailto"}
+SCHEMES = ("http:", "https:", "mailto:")
 _MATHML = [
     "math",
     "mrow",
@@ -113,10 +113,16 @@ def markdown(text: str) -> str:
         made,
         tags=_ELEMENTS,
         attributes=_ATTRIBUTES,
-        url_schemes=SCHEMES,
+        attribute_filter=_kept,
+        url_schemes={scheme[:-1] for scheme in SCHEMES},
         link_rel="noopener noreferrer nofollow",
         strip_comments=True,
     )
+
+
+def _kept(element: str, name: str, value: str) -> str | None:
+    """Links lead to whole addresses only: a relative one would mean a page of ours, or another site without a scheme."""
+    return value if name != "href" or value.lower().startswith(SCHEMES) else None
 
 
 def formula(latex: str, options: dict[str, Any]) -> str:

@@ -75,6 +75,7 @@ def test_the_description_names_every_part_of_the_api(app):
 VALUES = [None, True, 0, -1, 2**63, 1.5, "", "x", "\x00", "🏳️‍🌈", "x" * 3000, [], [[]], {}, {"a": {}}, "0123456789abcdef"]
 
 
+@pytest.mark.slow
 def test_any_nonsense_gets_a_sentence_and_no_fault(app):
     """Every route of the API with wrong values for every field, parameter and path: nothing but 2xx and 4xx."""
     here = Browser(app)

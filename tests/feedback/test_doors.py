@@ -1,4 +1,4 @@
-"""Who may come in: every route by enumeration, roles, sessions, tokens, invitations, forged and cross-site posts, bad bodies."""
+"""Who may come in: every route by enumeration, roles, sessions, tokens, invitations, forged posts, bad bodies."""
 
 from __future__ import annotations
 

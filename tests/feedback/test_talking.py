@@ -1,4 +1,4 @@
-"""Talking to a model: what is streamed, what is kept with consent and without, feedback on answers, a server that misbehaves."""
+"""Talking to a model: what is streamed, what is kept with consent and without, feedback, a server that misbehaves."""
 
 from __future__ import annotations
 

@@ -59,9 +59,10 @@ def test_a_finished_run_sends_one_event_and_ends(folder):
         assert text.startswith("event: run\ndata: {") and json.loads(text.split("data: ")[1])["finished"] is True
 
 
-@pytest.mark.parametrize(
-    "name", ["..", "../..", "%2e%2e/secret", "shop", "shop/latest", "/etc", "shop/ppo-1/../ppo-1", "x" * 3000]
-)
+NAMES = ("%2e%2e", "%2e%2e/%2e%2e", "%2e%2e/secret", "shop", "shop/latest", "/etc", "shop/ppo-1/%2e%2e/ppo-1", "x" * 3000)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_never_a_path(folder, name):
     with running(folder) as app:
         for path in (f"/runs/{name}", f"/runs/{name}/events", f"/api/v1/runs/{name}/metrics"):

@@ -61,8 +61,10 @@ class Imported:
 
     def lines(self) -> list[str]:
         """What a person should read."""
-        held = [("prompts", self.prompts), ("answers", self.completions), ("acts of feedback", self.feedback)]
-        return [f"{len(what):,} {name}" for name, what in held] + [f"left out: {n:,} {why}" for why, n in self.left_out.items()]
+        held = {"prompts": len(self.prompts), "answers": len(self.completions), "acts of feedback": len(self.feedback)}
+        return [f"{number:,} {name}" for name, number in held.items()] + [
+            f"left out: {n:,} {why}" for why, n in self.left_out.items()
+        ]
 
 
 def read_upload(name: str, body: bytes) -> Imported:

@@ -11,12 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from plaudit.feedback.writer import Readers, Writer
 from plaudit.judgements import assign, pairwise
 from plaudit.registry import find
-from plaudit.schema import JSON, Assignment, Completion, Feedback, UserError
+from plaudit.schema import JSON, Assignment, Completion, Feedback, Prompt, UserError
 from plaudit.store import Lease, Store
 from plaudit.store.leases import OPEN, SKIPPED
 
@@ -194,7 +193,7 @@ def check_places(shown: Assignment, judgement: JSON, store: Store) -> None:
             raise UserError(f"a span ends at character {max(ends)}, but the answer has {length}")
 
 
-def shown_texts(store: Store, shown: Assignment) -> tuple[Any, list[str]]:
-    """The prompt and the answers of a question, in the order shown."""
-    (prompt,) = store.prompts(ids=[shown.prompt_id]) or [None]
-    return prompt, [one.text for one in store.completions(ids=shown.completion_ids)]
+def shown_texts(store: Store, shown: Assignment) -> tuple[Prompt | None, list[str]]:
+    """The prompt (None where it was erased) and the answers of a question, in the order shown."""
+    prompts = store.prompts(ids=[shown.prompt_id])
+    return (prompts[0] if prompts else None), [one.text for one in store.completions(ids=shown.completion_ids)]

@@ -42,7 +42,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "我的订单什么时候到？": ("您好，您的订单已于昨天发出，预计周五送达。", "不知道。", "请耐心等待，我们会尽快处理您的问题。"),
     "كيف أعيد المنتج؟": ("يمكنك إعادة المنتج خلال ثلاثين يومًا من الاستلام.", "لا يمكن.", "اتصل بنا من فضلك."),
     "Compare the two plans.": (
-        "| Plan | Price | Calls |\n|---|---|---|\n| Small | 9 € | 100 |\n| Large | 29 € | any |\n\nThe large one pays from 250 calls.",
+        "| Plan | Price | Calls |\n|---|---|---|\n| Small | 9 € | 100 |\n| Large | 29 € | any |\n\nThe large one pays off.",
         "Take the large one.",
         "Both are good plans. It depends on what you need, and on what you want to spend. Think about it, and tell me.",
     ),

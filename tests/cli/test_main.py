@@ -18,7 +18,7 @@ from plaudit.registry import names
 from plaudit.schema import Sampling, UserError
 
 VERBS = (
-    *("demo", "train", "find-lr", "generate", "evaluate", "classify", "chat", "merge"),
+    *("demo", "train", "find-lr", "generate", "evaluate", "classify", "chat", "feedback", "merge"),
     *("runs", "config", "doctor", "data"),
 )
 

@@ -31,6 +31,7 @@ VERBS = (
     "evaluate",
     "classify",
     "chat",
+    "feedback",
     "merge",
     "runs",
     "config",
@@ -68,7 +69,7 @@ EVERY_COMMAND = sorted({command for page in PAGES for command in commands(page)}
 def option_names(words: list[str]) -> set[str]:
     """The options that the `key=value` words of a command may set."""
     verb = words[1] if words[0] in ("train", "find-lr") else words[0]
-    classes, defaults = sections_of(verb) if verb not in ("runs", "doctor", "config", "merge") else ([], {})
+    classes, defaults = sections_of(verb) if verb not in ("runs", "doctor", "config", "merge", "feedback") else ([], {})
     return set(options(classes, defaults))
 
 

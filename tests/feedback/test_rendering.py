@@ -73,7 +73,7 @@ PAYLOADS = [
     "[x](\\\\evil.example)",
 ]
 TEXT = "p br hr h1 h2 h3 h4 h5 h6 em strong s code pre blockquote ul ol li table thead tbody tr th td a span div"
-MATHS = "math mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle mpadded msub msup msubsup munder mover munderover mtable mtr mtd"
+MATHS = "math mrow mi mn mo mtext mspace mfrac msqrt mroot mstyle msub msup msubsup munder mover munderover mtable mtr mtd"
 SAFE = set(f"{TEXT} {MATHS}".split(" "))
 
 

@@ -121,6 +121,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(2048)  # who comes before the server is ready waits a moment
     except OSError as problem:
         raise UserError(f"cannot listen on {host} port {port}: {problem.strerror or problem}; choose another --port") from None
     listening.set_inheritable(True)

@@ -196,7 +196,13 @@ function difference(before, after) {
       else middle.push(["ins", b[j++]]);
     }
   }
-  return [["", head.join("")], ...middle, ["", tail.join("")]];
+  const joined = [["", head.join("")]];
+  for (const [what, text] of [...middle, ["", tail.join("")]]) {
+    const last = joined[joined.length - 1];
+    if (last[0] === what) last[1] += text;
+    else joined.push([what, text]);
+  }
+  return joined;
 }
 
 const edit = $("#edit");

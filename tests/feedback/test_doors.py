@@ -186,6 +186,17 @@ def test_the_last_admin_stays(app):
     assert lin.submit("/people/ada/disable", {"disabled": "1"}).status_code == 303
 
 
+def test_figures_of_a_person_are_for_admins_and_that_person(app):
+    lin, ada, ben = account(app, "lin", "admin"), account(app, "Ada L"), account(app, "ben", "viewer")
+    ada.judge(verdict="a2")
+    ada.submit("/account/about", {"languages": "en"})
+    assert "human:Ada L" in lin.get("/data").text and "human:Ada L" in lin.get("/people").text
+    assert "Ada L" not in ben.get("/data").text and "1 acts" in ben.get("/data").text
+    assert "<h2>Your judgements" in ada.get("/account").text and "<h2>Your judgements" not in ben.get("/account").text
+    said = lin.get("/api/v1/quality").json()["people"]
+    assert said[0]["dimension"] == "languages", "who judges, so far as they say"
+
+
 def test_deleting_ones_data_takes_name_and_words_and_leaves_the_judgement(app, tmp_path):
     lin = account(app, "lin", "admin")
     ada = account(app, "Ada Lovelace")

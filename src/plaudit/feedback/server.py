@@ -12,11 +12,11 @@ from markupsafe import Markup
 
 from plaudit.evaluation.report.words import duration, figure, percent, visible
 from plaudit.feedback import rendering
-from plaudit.feedback.identity import Gate
+from plaudit.feedback.identity import LOCAL, Gate
 from plaudit.feedback.questions import Questions
 from plaudit.feedback.writer import Readers, Writer
 from plaudit.judgements.disagreements import Disagreement, disagreements
-from plaudit.judgements.quality import Quality, assess
+from plaudit.judgements.quality import AnnotatorQuality, Quality, assess
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,15 @@ class Server:
         """How good the labels are; looked at anew when there are new acts."""
         return self._figures()[0]
 
+    def overall(self) -> list[str]:
+        """The report on the labels without the part that names people."""
+        lines = self.quality().lines()
+        return lines[: lines.index("annotators:")] if "annotators:" in lines else lines
+
+    def own_figures(self, name: str) -> AnnotatorQuality | None:
+        """What the report says of one person, for that person."""
+        return next((one for one in self.quality().annotators if one.name == f"human:{name}"), None)
+
     def disagreements(self) -> list[Disagreement]:
         """What people disagree on and nobody has decided, the most uncertain first."""
         return self._figures()[1]
@@ -66,7 +75,9 @@ class Server:
             newest = store.newest()
             if self._seen != newest:
                 acts = store.feedback()
-                self._found = assess(acts, store.completions()), disagreements(acts)
+                said = {one.name: one.about for one in store.accounts()} | {LOCAL: store.setting("about local", {})}
+                groups = {name: about for name, about in said.items() if about}
+                self._found = assess(acts, store.completions(), groups=groups), disagreements(acts)
                 self._seen = newest
         return self._found
 

@@ -228,8 +228,7 @@ def choose(
         found = _first((k for k in pool.gold if k not in skipped), pool, progress, annotator), "gold"
     elif draw < share + policy.repeat_share:
         found = _repeat(pool, progress, annotator, now), "repeat"
-    for one in skipped:  # taken, as far as this person goes
-        taken[one] = len(pool.items)
+    taken |= dict.fromkeys(skipped, len(pool.items))  # taken, as far as this person goes
     if found is None or found[0] is None:
         found = _begun(pool, progress, taken, annotator), "overlap"
     if found[0] is None:

@@ -89,7 +89,7 @@ def dawid_skene(
     E step: log q_ik = log pi_k + sum over votes log c_wkl + constant. M step: c_wkl is proportional to prior_kl plus the votes
     expected, pi_k to 1 plus the items expected. `one_coin`: one accuracy per annotator, errors spread evenly, with the prior
     Beta(prior). Else a full confusion matrix, each row with the prior Dirichlet(prior[0] / K right, prior[1] / K wrong in all),
-    so that both models see as much prior. With few votes the full one loses to a majority; take it only with many.
+    so that both models see as much prior. With a weak prior and few votes the full one loses to a plain majority.
     """
     if classes < 2:
         raise ValueError("there must be two classes at least")

@@ -147,7 +147,8 @@ def _account(asked: Ask, token: str = "") -> Response:
         else:
             tokens, said = store.tokens(asked.me.name), store.account(asked.me.name).about
     done = asked.request.query_params.get("done", "")
-    return asked.page("account.html", tokens=tokens, token=token, about=said, fields=ABOUT, done=done, local=LOCAL)
+    mine = asked.server.own_figures(asked.me.name)
+    return asked.page("account.html", tokens=tokens, token=token, about=said, fields=ABOUT, done=done, mine=mine)
 
 
 def _named(asked: Ask) -> str:

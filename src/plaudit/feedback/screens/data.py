@@ -53,9 +53,9 @@ def health(asked: Viewing) -> Response:
         looked = findings(store.prompts(), store.completions())
         erasures = store.erasures()
         skips = Counter(one.note for one in store.leases(outcome="skipped"))
-    quality = asked.server.quality()
+    lines = asked.server.quality().lines() if asked.me.may("admin") else asked.server.overall()
     return asked.page(
-        "data.html", counts=counts, findings=looked, quarantined=kept_out, erasures=erasures, skips=skips, quality=quality
+        "data.html", counts=counts, findings=looked, quarantined=kept_out, erasures=erasures, skips=skips, lines=lines
     )
 
 

@@ -56,8 +56,7 @@ class Quality:
 
     def to_json(self) -> JSON:
         """Everything, intervals as {mean, low, high}."""
-        plain: JSON = _named(self, to_json(self))
-        return plain
+        return {name: _named(getattr(self, name), one) for name, one in to_json(self).items()}
 
     def lines(self, width: int = 10) -> list[str]:
         """The report for people; of long lists the first `width`."""

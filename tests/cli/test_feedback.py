@@ -21,7 +21,7 @@ def refused(capsys, *words):
 
 def test_what_cannot_be_served_is_one_sentence(capsys, tmp_path):
     assert "no folder" in refused(capsys, "--project", str(tmp_path / "nothing"))
-    assert "URL#MODEL" in refused(capsys, "--project", str(tmp_path), "--model", "gpt")
+    assert "URL#MODEL" in refused(capsys, "--project", str(tmp_path), "--model", "http://gpt")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

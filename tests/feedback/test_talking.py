@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx2
 import pytest
 
 from feedback_world import Browser, account, acts, running
 from plaudit.feedback.models import ChatModel
 from plaudit.schema import UserError
+
+BEFORE = set(sys.modules)
 
 
 class Model(BaseHTTPRequestHandler):
@@ -178,6 +182,42 @@ def test_hostile_answers_are_cleaned(tmp_path):
 def test_questions_that_no_page_of_ours_sends_are_refused(tmp_path, body):
     with running(tmp_path, models=("http://127.0.0.1:9/v1#toy",)) as app:
         assert post(Browser(app), "/chat/answer", **body).status_code == 400
+
+
+@pytest.mark.slow
+def test_a_model_of_ours_answers_from_a_process_of_its_own_and_comes_back_when_that_dies(tmp_path):
+    def answer(here):
+        """The first answer that is not "still being loaded"."""
+        while True:
+            headers = {"x-csrf-token": here.csrf(), "accept": "application/json"}
+            body = {"messages": [{"role": "user", "content": "Hi"}], "model": 0}
+            got = here.post("/chat/answer", json=body, headers=headers)
+            if got.status_code == 200:
+                return json.loads(got.text.split("event: done\ndata: ")[1])["answers"][0]["text"]
+            assert "in a moment" in got.json()["error"]
+            threading.Event().wait(0.1)
+
+    with running(tmp_path, models=("tiny",)) as app:
+        here, (child,) = Browser(app), app.state.server.models
+        assert (answer(here) and "torch" not in sys.modules) or "torch" in BEFORE
+        url = child.ready().url
+        assert httpx2.post(f"{url}/chat/completions", json={}).status_code == 401, "nobody else may ask it"
+        child._process.kill()
+        child._process.wait()
+        assert answer(here) and child.ready().url != url
+        process = child._process
+    assert process.poll() is not None, "it ends with the server"
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_loaded_says_why(tmp_path):
+    with running(tmp_path, models=("no/such/model-folder",)) as app:
+        (child,) = app.state.server.models
+        child._process.wait(60)
+        while not child._problem:
+            threading.Event().wait(0.05)
+        answer = post(Browser(app), "/chat/answer", messages=[{"role": "user", "content": "x"}])
+        assert answer.status_code == 400 and "cannot be loaded" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("name", ["", "toy", "http://#x", "ftp://a/v1#x", "http://a/v1", "http://user:word@a/v1#x", "http://["])

@@ -23,7 +23,7 @@ def feedback(
     host: Annotated[str, typer.Option(help="The address to listen on; only this machine by default.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = 8400,
     model: Annotated[
-        list[str] | None, typer.Option(help="A model to talk to, URL#MODEL of an OpenAI-compatible server; may be repeated.")
+        list[str] | None, typer.Option(help="A model to talk to: a run, a model, or URL#MODEL of a server; may be repeated.")
     ] = None,
     drafts: Annotated[
         float, typer.Option(help="Share of the chat's turns with two drafts to choose from.", min=0, max=1)
@@ -42,7 +42,8 @@ def settings(project: Path, host: str, models: list[str], drafts: float, names: 
     from plaudit.feedback.server import Settings
 
     for one in models:
-        ChatModel.named(one)
+        if "#" in one or "://" in one:
+            ChatModel.named(one)
     if project.suffix in (".sqlite", ".db") and not project.is_dir():
         store, title = project, project.stem
         folder = project.parent

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from plaudit.evaluation.report.words import duration, figure, percent, visible
 from plaudit.feedback import rendering
 from plaudit.feedback.identity import LOCAL, Gate
+from plaudit.feedback.models import ChatModel, ChildModel, opened
 from plaudit.feedback.questions import Questions
 from plaudit.feedback.writer import Readers, Writer
 from plaudit.judgements.disagreements import Disagreement, disagreements
@@ -28,7 +29,7 @@ class Settings:
     runs: Path = Path("runs")
     """The folder whose runs can be watched."""
     models: tuple[str, ...] = ()
-    """Models to talk to: URL#MODEL of an OpenAI-compatible server."""
+    """Models to talk to: URL#MODEL of an OpenAI-compatible server, or a run or model that is loaded in a process of its own."""
     drafts: float = 0.2
     """Share of turns in the chat that get two blind drafts."""
     local: bool = True
@@ -46,6 +47,7 @@ class Server:
     readers: Readers
     gate: Gate
     questions: Questions
+    models: tuple[ChatModel | ChildModel, ...]
     templates: Environment = field(default_factory=lambda: environment())
     ending: threading.Event = field(default_factory=threading.Event)
     """Set when the server is asked to stop: streams end."""
@@ -90,9 +92,12 @@ class Server:
         """UserError where the store cannot be opened."""
         writer = Writer(settings.store)
         readers = Readers(settings.store)
-        return cls(settings, writer, readers, Gate(writer, readers, settings.local), Questions(writer, readers))
+        gate, questions = Gate(writer, readers, settings.local), Questions(writer, readers)
+        return cls(settings, writer, readers, gate, questions, tuple(opened(name) for name in settings.models))
 
     def close(self) -> None:
+        for model in self.models:
+            model.close()
         self.readers.close()
         self.writer.close()
 

@@ -70,14 +70,14 @@ def _shown(store: Store, turn: Turn) -> JSON | None:
 @router.post("/chat/answer")
 def answer(asked: Annotating) -> Response:
     """The answer to a conversation as server-sent events, one draft or two."""
-    models = asked.server.settings.models
+    models = asked.server.models
     number = asked.form.get("model", 0)
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(models):
         raise UserError("there is no such model to talk to: start the server with --model URL#MODEL")
     messages = conversation_of(asked.form.get("messages"))
     consent = asked.form.get("consent") is True
     drafts = 2 if consent and _draw.random() < asked.server.settings.drafts else 1
-    talk = Talk(asked.server, asked.me.name, ChatModel.named(models[number]), messages, consent, drafts)
+    talk = Talk(asked.server, asked.me.name, asked.server.models[number].ready(), messages, consent, drafts)
     talk.conversation = asked.text("conversation", 40) if consent else ""
     return StreamingResponse(talk.events(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 

@@ -51,7 +51,7 @@ def test_the_store_is_the_projects(tmp_path):
     [
         ("127.0.0.1", [], True, {"127.0.0.1", "localhost"}),
         ("::1", [], True, {"::1"}),
-        ("localhost", ["desk"], True, {"desk"}),
+        ("127.0.0.1", ["judge.example"], False, {"judge.example"}),
         ("0.0.0.0", [], False, None),
         ("0.0.0.0", ["judge.example"], False, {"judge.example"}),
     ],

@@ -165,6 +165,26 @@ def test_a_file_that_is_none_is_refused_and_leaves_nothing(tmp_path, name, body)
             assert store.counts()["prompts"] == 0
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"judgement": {"choice": "c"}},
+        {"judgement": {}},
+        {"source": "robot"},
+        {"annotator": ""},
+        {"assignment": {"prompt_id": "x", "completion_ids": ["a"], "kind": "pairwise", "reason": "r"}},
+        {"assignment": {"prompt_id": "x", "completion_ids": ["a", "a"], "kind": "pairwise", "reason": "r"}},
+        {"assignment": {"prompt_id": "x", "completion_ids": ["a", "b"], "kind": "telepathy", "reason": "r"}},
+    ],
+)
+def test_an_act_that_no_conversion_could_read_never_gets_into_the_store(change):
+    rows = export("plaudit", material()).rows
+    place = next(i for i, row in enumerate(rows) if row["plaudit"] == "feedback")
+    rows[place] = {**rows[place], **change}
+    with pytest.raises(UserError, match=f"row {place + 1}: "):
+        read_upload("a.jsonl", lines(rows))
+
+
 def test_a_file_with_one_wrong_act_is_refused_whole():
     rows = export("plaudit", material()).rows
     rows[-1] = {**rows[-1], "assignment": {**rows[-1]["assignment"], "completion_ids": 3}}

@@ -142,8 +142,10 @@ def test_accounts_sessions_invitations_and_tokens_end_when_they_should(store):
         store.change_account("ada", role="viewer")
     with pytest.raises(UserError, match="role"):
         store.add_account("eve", "king", "hash")
-    with pytest.raises(UserError, match="already"):
-        store.add_account("ada", "viewer", "hash")
+    store.add_feedback([vote(annotator="gpt-9")])
+    for taken in ("ada", "gpt-9"):
+        with pytest.raises(UserError, match="already"):
+            store.add_account(taken, "viewer", "hash")
 
 
 @pytest.mark.parametrize("steps", range(3, len(MIGRATIONS)))

@@ -51,10 +51,8 @@ def settings(project: Path, host: str, models: list[str], drafts: float, names: 
         store, title, folder = project / _store_of(project), project.resolve().name, project
     else:
         raise UserError(f"there is no folder {project}; name a project's folder, or the file of a store (.sqlite)")
-    local = _is_loopback(host)
-    hosts = frozenset({*LOOPBACK, *names, host}) if local else None
-    if names and not local:
-        hosts = frozenset({*LOOPBACK, *names})
+    local = _is_loopback(host) and not names  # who names a host has others come in, through a proxy perhaps
+    hosts = frozenset({*LOOPBACK, *names, host}) if local or names else None
     return Settings(store, title, folder / "runs", tuple(models), drafts, local, hosts)
 
 

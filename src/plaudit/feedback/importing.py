@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.feedback.formats import Material
+from plaudit.feedback.questions import check_places
+from plaudit.registry import find
 from plaudit.schema import (
     JSON,
     ROLES,
@@ -53,6 +55,17 @@ class Imported:
         return identity
 
     def act(self, one: Feedback) -> None:
+        """UserError for a judgement that its kind refuses: one such act in the store would stop every conversion."""
+        shown = one.assignment
+        kind = find("judgements", shown.kind)
+        judgement = kind.read(one.judgement)
+        fewest, most = kind.shows
+        if not fewest <= len(set(shown.completion_ids)) == len(shown.completion_ids) <= most:
+            raise UserError(f"a {shown.kind} judgement is on {fewest} to {most} different answers")
+        if one.source not in ("human", "judge", "simulated", "implicit") or not one.annotator:
+            raise UserError("an act needs an annotator, and a source: human, judge, simulated or implicit")
+        if all(answer in self.completions for answer in shown.completion_ids):
+            check_places(judgement, [self.completions[answer].text for answer in shown.completion_ids])
         self.feedback.setdefault(one.id, one)
 
     @property

@@ -116,7 +116,7 @@ class ChildModel:
             self._found = ChatModel(f"http://127.0.0.1:{said['port']}/v1", self.name, said["version"], key)
 
     def ready(self) -> ChatModel:
-        """The model once it is loaded; a dead process is started again. UserError before that, and where it cannot be loaded."""
+        """The model once it is loaded. UserError before that, and where it cannot be; a dead process is started again."""
         with self._lock:
             if self._problem:
                 raise UserError(f"the model cannot be loaded: {self._problem}")

@@ -125,7 +125,7 @@ class Questions:
             lease = reader.lease(lease_id)
             shown = lease.assignment
             judgement = find("judgements", shown.kind).read(form)
-            check_places(shown, judgement, reader)
+            check_places(judgement, shown_texts(reader, shown)[1])
         body: JSON = {"lease": lease_id, "judgement": judgement, "undo": undo}
         taken = min(seconds, at - lease.leased_at) if seconds is not None and seconds >= 0 else None
         stamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
@@ -181,16 +181,14 @@ def askable(completions: Sequence[Completion], kind: str) -> list[Assignment]:
     return [Assignment(prompt_id, (one,), kind) for prompt_id, ids in groups.items() for one in ids.values()]
 
 
-def check_places(shown: Assignment, judgement: JSON, store: Store) -> None:
+def check_places(judgement: JSON, texts: Sequence[str]) -> None:
     """UserError where a judgement speaks of answers or characters that were not shown: no conversion could read it later."""
     places = [place for group in judgement.get("order", []) for place in group]
-    if places and max(places) >= len(shown.completion_ids):
-        raise UserError(f"the order names answer {max(places)}, but only 0 to {len(shown.completion_ids) - 1} were shown")
+    if places and max(places) >= len(texts):
+        raise UserError(f"the order names answer {max(places)}, but only 0 to {len(texts) - 1} were shown")
     ends = [span["end"] for span in judgement.get("spans", [])]
-    if ends:
-        length = sum(len(one.text) for one in store.completions(ids=shown.completion_ids))
-        if max(ends) > length:
-            raise UserError(f"a span ends at character {max(ends)}, but the answer has {length}")
+    if ends and max(ends) > len(texts[0]):
+        raise UserError(f"a span ends at character {max(ends)}, but the answer has {len(texts[0])}")
 
 
 def shown_texts(store: Store, shown: Assignment) -> tuple[Prompt | None, list[str]]:

@@ -44,11 +44,12 @@ class Accounts(Database):
     """Times that something ends at are POSIX seconds."""
 
     def add_account(self, name: str, role: str, password: str, about: JSON | None = None) -> Account:
-        """A new account. UserError for a name that is taken, or has given feedback as somebody else."""
+        """A new account. UserError for a name that an account has, or that feedback was given under before."""
         self._check_role(role)
         with self._transaction() as db:
-            if self._read("SELECT 1 FROM accounts WHERE name = ?", name):
-                raise UserError(f"there is an account called {name} already: choose another name")
+            taken = "SELECT 1 FROM accounts WHERE name = ?1 UNION SELECT 1 FROM annotators WHERE name = ?1"
+            if self._read(taken, name):  # an annotator without an account may be a model, or come from a file
+                raise UserError(f"somebody is called {name} already: choose another name")
             db.execute(
                 "INSERT INTO accounts (name, role, password, about, created_at) VALUES (?, ?, ?, ?, ?)",
                 (name, role, password, codec.dump(about or {}), now()),

@@ -15,7 +15,7 @@ OURS = {
     "algorithms": {"sft", "reward", "ppo"},
     "engines": {"torch", "replay"},
     "rewards": {"exact_match", "length_penalty"},
-    "judgements": {"pairwise"},
+    "judgements": {"pairwise", "ranking", "rating", "thumb", "correction", "span", "rubric", "text"},
 }
 
 

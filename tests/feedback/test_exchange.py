@@ -29,7 +29,7 @@ def material():
         before,
         Feedback(pair, {"choice": "b", "strength": 2, "comment": "clearer"}, "Ada", "human", 2.0, "2026-01-01", before.id),
         Feedback(pair, {"choice": "tie", "strength": 0}, "Ben", "human"),
-        Feedback(pair, {"choice": "b", "strength": 1}, "gpt-9", "judge"),
+        Feedback(Assignment(prompts[0].id, (first.id, second.id)), {"choice": "a", "strength": 1}, "gpt-9", "judge"),
         Feedback(single, {"text": "Better."}, "Ben", "human"),
         Feedback(Assignment(prompts[1].id, (answers[3].id,), "thumb"), {"value": 1}, "Ada", "human"),
         Feedback(Assignment(prompts[1].id, (answers[4].id,), "thumb"), {"value": 0}, "Ada", "human"),

@@ -44,7 +44,7 @@ def test_a_form_is_read(form, judgement):
 @pytest.mark.parametrize(
     ("form", "says"),
     [
-        ({}, "'choice' .* one of a, b, tie, got nothing"),
+        ({}, "'choice' .* one of a, b, tie, both_bad, got nothing"),
         ({"choice": "c"}, "got 'c'"),
         ({"choice": ["a"]}, "got"),
         ({"choice": "a", "strength": 4}, "'strength' .* from 0 to 3, got 4"),
@@ -126,6 +126,7 @@ def test_only_the_last_edit_counts_and_nothing_is_lost_in_the_counts():
         "missing": 1,
         "equal_texts": 1,
         "tied": 1,
+        "overruled": 0,
         "used": 3,
         "repeats": 1,
         "pairs": 2,
@@ -168,7 +169,7 @@ def test_order_of_acts_and_sides_change_nothing(drawn, rng):
 
 
 def test_acts_that_make_no_sense_are_said():
-    with pytest.raises(UserError, match="two different completions"):
+    with pytest.raises(UserError, match="2 different completions"):
         rankings([act("a", GOOD, GOOD)], SAID, ASK)
     with pytest.raises(UserError, match="do not answer its prompt"):
         rankings([act("a", GOOD, SAID[3])], SAID, ASK)

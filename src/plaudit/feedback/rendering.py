@@ -163,9 +163,11 @@ _READER = _reader()
 
 
 def difference(before: str, after: str) -> str:
-    """The words of both texts, what went in `<del>`, what came in `<ins>`; escaped."""
+    """The words of both texts, what went in `<del>`, what came in `<ins>`; escaped. Texts over LONGEST are not compared."""
+    if max(len(before), len(after)) > LONGEST:
+        return f"<del>{html.escape(visible(before))}</del><ins>{html.escape(visible(after))}</ins>"
     old, new = (re.findall(r"\s+|\w+|[^\w\s]", visible(text)) for text in (before, after))
-    pieces = []
+    pieces: list[str] = []
     for what, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         gone, come = html.escape("".join(old[a:b])), html.escape("".join(new[c:d]))
         if what == "equal":

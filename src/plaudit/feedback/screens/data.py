@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,7 +11,8 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from plaudit.feedback.asking import Ask, ask
-from plaudit.schema import Completion, Prompt
+from plaudit.feedback.rendering import difference
+from plaudit.schema import Completion, Feedback, Prompt
 from plaudit.store import Missing
 
 router = APIRouter()
@@ -69,7 +70,17 @@ def prompt(asked: Viewing, prompt_id: str) -> Response:
         answers = store.completions(prompt_id=prompt_id)
         acts = store.feedback(prompt_id=prompt_id) if asked.me.may("admin") else []
         kept_out = store.quarantined().get(prompt_id)
-    return asked.page("prompt.html", prompt=found[0], answers=answers, acts=acts, quarantined=kept_out)
+    texts = {one.id: one.text for one in answers}
+    shown = [(act, _changed(act, texts)) for act in acts]
+    return asked.page("prompt.html", prompt=found[0], answers=answers, acts=shown, quarantined=kept_out)
+
+
+def _changed(act: Feedback, texts: Mapping[str, str]) -> str:
+    """What a correction changed, as HTML; '' for any other act."""
+    ids, text = act.assignment.completion_ids, act.judgement.get("text")
+    if act.assignment.kind != "correction" or text is None or ids[0] not in texts:
+        return ""
+    return difference(texts[ids[0]], text)
 
 
 @router.post("/data/{prompt_id}/quarantine")

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from feedback_world import Browser, account, acts, running
+from plaudit.feedback import models
 from plaudit.feedback.models import ChatModel
 from plaudit.schema import UserError
 
@@ -182,7 +183,9 @@ def test_questions_that_no_page_of_ours_sends_are_refused(tmp_path, body):
 
 
 @pytest.mark.slow
-def test_a_model_of_ours_answers_from_a_process_of_its_own_and_comes_back_when_that_dies(tmp_path):
+def test_a_model_of_ours_answers_from_a_process_of_its_own_and_comes_back_when_that_dies(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "LONGEST_ANSWER", 8)
+
     def answer(here):
         """The first answer that is not "still being loaded"."""
         while True:

@@ -57,6 +57,9 @@ def test_a_program_decides_disagreements_and_the_votes_are_settled(app):
     (found,) = lin.get("/api/v1/disagreements").json()["disagreements"]
     question = lin.post("/api/v1/disagreements", json={"unit": found["unit"]}).json()["question"]
     body = {"lease": question["lease"], "judgement": {"choice": "a", "strength": 3}, "key": "k-decides"}
+    app.state.server.questions.changed()  # as after a restart
+    usual = lin.post("/api/v1/questions/pairwise").json()["question"]
+    assert usual is None or usual["lease"] != question["lease"], "what was chosen by hand does not come up by itself"
     assert lin.post("/api/v1/judgements", json=body).status_code == 200
     assert lin.get("/api/v1/disagreements").json() == {"disagreements": []}
     assert acts(app)[-1].assignment.reason == "adjudication"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import re
 
 import pytest
@@ -89,6 +90,18 @@ def test_a_reload_shows_the_same_question_and_an_answer_the_next(app):
         browser.judge(verdict="a2")
     shown = [tuple(sorted(act.assignment.completion_ids)) for act in acts(app)]
     assert len(shown) == len(set(shown)) == 12, "three pairs of each of the four prompts, none twice"
+
+
+def test_a_question_that_could_not_be_leased_is_given_again(app, monkeypatch):
+    browser, writer = Browser(app), app.state.server.writer
+    browser.csrf()
+    full = queue.Queue(1)
+    full.put(None)
+    monkeypatch.setattr(writer, "_queue", full)
+    assert browser.get("/judge/rating").status_code == 503
+    monkeypatch.undo()
+    lease, _, _ = browser.question("rating")
+    assert browser.submit(f"/judge/{lease}/skip", {"why": ""}).status_code == 200
 
 
 def test_a_skipped_question_does_not_come_back_to_the_same_person(app):

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from plaudit.feedback.writer import Readers, Writer
 from plaudit.judgements import assign, pairwise
+from plaudit.judgements.base import ADJUDICATION
 from plaudit.registry import find
 from plaudit.schema import JSON, Assignment, Completion, Feedback, Prompt, UserError
 from plaudit.store import Lease, Store
@@ -34,6 +35,8 @@ class Board:
         self.leases: dict[str, Lease] = {}
         self.skipped: dict[str, set[str]] = {}
         for lease in leases:
+            if lease.assignment.reason == ADJUDICATION:
+                continue  # chosen by hand, and answered on a page of its own
             if lease.outcome == OPEN:
                 self.leases[lease.id] = lease
             elif lease.outcome == SKIPPED:
@@ -74,7 +77,7 @@ class Questions:
                 self._seen = newest
             if kind not in self._boards:
                 acts = [act for act in store.feedback() if act.assignment.kind == kind]
-                gold = {key_of(act.assignment) for act in acts if act.assignment.reason == "adjudication"}
+                gold = {key_of(act.assignment) for act in acts if act.assignment.reason == ADJUDICATION}
                 kept_out = store.quarantined()
                 answers = [one for one in store.completions() if one.prompt_id not in kept_out]
                 items = [
@@ -101,7 +104,12 @@ class Questions:
                 return None
             lease = self._lease(annotator, choice.assignment, at)
             board.leases[lease.id] = lease
-        self.writer.do(lambda store: store.add_lease(lease))
+        try:
+            self.writer.do(lambda store: store.add_lease(lease))
+        except UserError:
+            with self._lock:
+                board.leases.pop(lease.id, None)  # nobody has it, so it can be given again
+            raise
         return lease
 
     def ask(self, annotator: str, shown: Assignment) -> Lease:
@@ -144,7 +152,7 @@ class Questions:
                 if new and not undo:
                     for done in assign.done_of([act]):
                         board.progress.add(done)
-            if new and shown.reason == "adjudication":
+            if new and shown.reason == ADJUDICATION:
                 self._boards.pop(shown.kind, None)
         return answer
 

@@ -230,7 +230,8 @@ def _act(asked: Ask, kind: str, ids: list[str], form: JSON) -> JSON:
         return {"feedback": act.id, "models": [one.policy for one in answers], "turn": (conversation, turn)}
 
     result = asked.server.writer.do(add)
-    asked.server.questions.changed()
+    if kind != "thumb":
+        asked.server.questions.changed()  # the drafts may be asked others, and the pair is judged now
     return result if kind == "pairwise" else {name: value for name, value in result.items() if name != "turn"}
 
 

@@ -21,7 +21,7 @@ from plaudit.registry import names
 from plaudit.schema import Sampling, UserError
 
 VERBS = (
-    *("demo", "estimate", "train", "find-lr", "generate", "evaluate", "classify", "chat", "merge"),
+    *("demo", "estimate", "train", "find-lr", "generate", "evaluate", "classify", "chat", "feedback", "merge"),
     *("runs", "config", "doctor", "data", "bench"),
 )
 

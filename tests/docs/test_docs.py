@@ -32,6 +32,7 @@ VERBS = (
     "evaluate",
     "classify",
     "chat",
+    "feedback",
     "merge",
     "runs",
     "config",

@@ -77,7 +77,6 @@ def test_biases_do_what_they_say():
         Panel((replace(long, length_bias=1.0),)).judge(ASKED[0], GOLD)
 
 
-@pytest.mark.slow
 def test_several_votes_per_pair_make_better_labels_and_the_report_finds_who_is_good():
     acts = Panel(seed=5).judge_all(ASKED[:1500], GOLD, votes=5)
     made = convert(acts, SAID, PROMPTS)

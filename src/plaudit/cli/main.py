@@ -25,6 +25,7 @@ from plaudit.cli import (
     doctor,
     estimate,
     evaluate,
+    feedback,
     find_lr,
     generate,
     init,
@@ -60,7 +61,7 @@ app = typer.Typer(
 )
 VERBS = (
     *(demo, init, run, estimate, train, tune, find_lr, generate, evaluate),
-    *(classify, chat, merge, runs, config, migrate, bench, doctor),
+    *(classify, chat, feedback, merge, runs, config, migrate, bench, doctor),
 )
 for verb in VERBS:
     name = verb.__name__.rpartition(".")[2]

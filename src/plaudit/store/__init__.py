@@ -1,9 +1,13 @@
 """The store: one SQLite file per project. `with Store("plaudit.db") as store: store.add_prompts(...)`."""
 
+from plaudit.store.accounts import Account, Accounts, Token
+from plaudit.store.conversations import Conversations, Turn
+from plaudit.store.database import Missing
+from plaudit.store.leases import Conflict, Lease
 from plaudit.store.provenance import Dataset, Erasure, Lineage, Provenance
 
-__all__ = ["Dataset", "Erasure", "Lineage", "Store"]
+__all__ = ["Account", "Conflict", "Dataset", "Erasure", "Lease", "Lineage", "Missing", "Store", "Token", "Turn"]
 
 
-class Store(Provenance):
-    """Prompts, completions, feedback, data sets and runs of one project. See `Database` for opening, locking and errors."""
+class Store(Provenance, Accounts, Conversations):
+    """Prompts, completions, feedback, data sets, runs and people of one project. Opening, locking, errors: see `Database`."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from plaudit.schema import JSON, Completion, Demonstration, Label, Message, Prompt, Ranking, Sampling
+from plaudit.schema import JSON, Completion, Demonstration, Label, Message, Prompt, Ranking, Rated, Sampling, Steps
 
 
 def dump(value: Any) -> str:
     """Compact JSON; text stays readable in the database."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the value as canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def pack_ids(ids: Sequence[int]) -> bytes:
@@ -63,11 +69,17 @@ def _answered(kind: type[Demonstration] | type[Label]) -> Callable[[JSON], Any]:
     return lambda row: kind(**{**row, "prompt": prompt(row["prompt"]), "answer": _answer(row["answer"])})
 
 
+def _steps(row: JSON) -> Steps:
+    return Steps(prompt(row["prompt"]), tuple(row["steps"]), tuple(row["labels"]), row["weight"])
+
+
 ROWS: dict[str, Callable[[JSON], Any]] = {
     "rankings": _ranking,
     "demonstrations": _answered(Demonstration),
     "labels": _answered(Label),
     "prompts": prompt,
+    "steps": _steps,
+    "aspects": _answered(Rated),
 }
 """Kind of data set -> how one of its rows is read back; it is written with `to_json`."""
 

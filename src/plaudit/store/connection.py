@@ -112,7 +112,9 @@ def connect(path: Path, *, readonly: bool, wait: float) -> sqlite3.Connection:
     if path.stat().st_size == 0:
         raise UserError(f"store {path}: the file is empty: put a backup in its place, or remove it to begin anew")
     mode = "ro" if readonly else "rw"
-    db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode={mode}", uri=True, isolation_level=None, timeout=wait)
+    where = f"file:{quote(str(path.absolute()))}?mode={mode}"
+    # A reader may go from thread to thread, as long as one has it at a time; a writer stays where it was opened.
+    db = sqlite3.connect(where, uri=True, isolation_level=None, timeout=wait, check_same_thread=not readonly)
     try:
         _prepare(db, path, readonly)
     except BaseException:

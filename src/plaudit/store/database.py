@@ -13,6 +13,10 @@ from plaudit.schema import UserError
 from plaudit.store import connection
 
 
+class Missing(UserError):
+    """Something was named by an id that nothing has."""
+
+
 class Database:
     """One open SQLite file; a context manager. Made and migrated on opening.
 
@@ -51,16 +55,44 @@ class Database:
             self._lock = None
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of the block or nothing of it. IMMEDIATE, since a read that turns into a write would not wait for its turn."""
+    def group(self) -> Iterator[None]:
+        """Several writes that reach the disk together at the end of the block, or none of them: one wait for all.
+
+        Each write inside is still whole or undone by itself, so one that is refused takes no other with it.
+        IMMEDIATE, since a read that turns into a write would not wait for its turn.
+        """
         with connection.explained(self.path):
             self.db.execute("BEGIN IMMEDIATE")
             try:
-                yield self.db
+                yield
                 self.db.execute("COMMIT")
             except BaseException:
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Several writes of which all are kept or none, also within a `group`."""
+        with self._transaction():
+            yield
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of the block or nothing of it; within a `group` it is undone by itself and reaches the disk with the group."""
+        if not self.db.in_transaction:
+            with self.group():
+                yield self.db
+            return
+        with connection.explained(self.path):
+            self.db.execute("SAVEPOINT write")
+            try:
+                yield self.db
+                self.db.execute("RELEASE write")
+            except BaseException:
+                if self.db.in_transaction:  # a full disk undoes the whole group
+                    self.db.execute("ROLLBACK TO write")
+                    self.db.execute("RELEASE write")
                 raise
 
     def _read(self, query: str, *values: Any) -> list[Any]:
@@ -75,7 +107,7 @@ class Database:
         missing = [one for one in wanted if one not in found]
         if missing:
             rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise UserError(f"store {self.path}: there is no {what} {missing[0]}{rest}: {advice}")
+            raise Missing(f"store {self.path}: there is no {what} {missing[0]}{rest}: {advice}")
         return wanted
 
     def _in_order(self, ids: Sequence[str] | None, rows: Sequence[tuple[str, Any]]) -> list[Any]:

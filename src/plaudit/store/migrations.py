@@ -1,7 +1,7 @@
 """The schema of the store as numbered, named steps. A step that has been released never changes: append a new one.
 
 What can be erased on request (texts, token ids, names) stands in tables of its own: prompt_texts, completion_texts,
-annotators.name and dataset_rows.content. Everything else keeps ids only.
+feedback_texts, annotators.name, dataset_rows.content, and the tables of accounts. Everything else keeps ids only.
 """
 
 from __future__ import annotations
@@ -86,6 +86,44 @@ MIGRATIONS: tuple[Migration, ...] = (
         (
             """CREATE TABLE erasures (number INTEGER PRIMARY KEY, what TEXT NOT NULL, key TEXT NOT NULL,
                 erased_at TEXT NOT NULL, datasets TEXT NOT NULL, runs TEXT NOT NULL)""",
+        ),
+    ),
+    Migration(
+        5,
+        "what people write and who they are",
+        (
+            """CREATE TABLE feedback_texts (feedback_id TEXT PRIMARY KEY REFERENCES feedback (id), content TEXT NOT NULL)""",
+            """CREATE TABLE accounts (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL,
+                password TEXT NOT NULL, about TEXT NOT NULL, created_at TEXT NOT NULL, disabled_at TEXT)""",
+            """CREATE TABLE sessions (digest TEXT PRIMARY KEY, account INTEGER NOT NULL
+                REFERENCES accounts (number) ON DELETE CASCADE, created_at TEXT NOT NULL, expires_at REAL NOT NULL)""",
+            """CREATE TABLE invitations (digest TEXT PRIMARY KEY, role TEXT NOT NULL, created_at TEXT NOT NULL,
+                expires_at REAL NOT NULL, used_at TEXT)""",
+            """CREATE TABLE tokens (digest TEXT PRIMARY KEY, account INTEGER NOT NULL
+                REFERENCES accounts (number) ON DELETE CASCADE, label TEXT NOT NULL, created_at TEXT NOT NULL)""",
+            "CREATE TABLE settings (name TEXT PRIMARY KEY, content TEXT NOT NULL)",
+        ),
+    ),
+    Migration(
+        6,
+        "leases, requests, conversations, quarantine",
+        (
+            """CREATE TABLE leases (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+                annotator INTEGER NOT NULL REFERENCES annotators (number), kind TEXT NOT NULL,
+                prompt_id TEXT NOT NULL REFERENCES prompts (id), completion_ids TEXT NOT NULL, reason TEXT NOT NULL,
+                leased_at REAL NOT NULL, expires_at REAL NOT NULL, outcome TEXT NOT NULL, note TEXT NOT NULL,
+                feedback_id TEXT)""",
+            "CREATE INDEX leases_of_annotator ON leases (annotator, kind, outcome)",
+            "CREATE INDEX leases_of_prompt ON leases (prompt_id)",
+            """CREATE TABLE requests (annotator INTEGER NOT NULL REFERENCES annotators (number), key TEXT NOT NULL,
+                digest TEXT NOT NULL, answer TEXT NOT NULL, added_at TEXT NOT NULL, PRIMARY KEY (annotator, key))""",
+            """CREATE TABLE conversations (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+                annotator INTEGER NOT NULL REFERENCES annotators (number), created_at TEXT NOT NULL)""",
+            """CREATE TABLE turns (conversation TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+                place INTEGER NOT NULL, prompt_id TEXT NOT NULL REFERENCES prompts (id), completion_ids TEXT NOT NULL,
+                chosen TEXT, PRIMARY KEY (conversation, place))""",
+            """CREATE TABLE quarantine (prompt_id TEXT PRIMARY KEY REFERENCES prompts (id), reason TEXT NOT NULL,
+                added_at TEXT NOT NULL)""",
         ),
     ),
 )

@@ -175,6 +175,7 @@ class Provenance(Records):
     def erase(self, *, prompt_id: str | None = None, annotator: str | None = None) -> Erasure:
         """Removes the text of a prompt and of all answers to it, or the name of an annotator, for good; returns the tombstone.
 
+        What people wrote goes with it: comments and corrections on the prompt, or by the annotator, whose account goes too.
         Acts of feedback stay, without the text or the name. The data sets and runs that were made with them are listed;
         a data set loses its rows of an erased prompt, and nothing else of it changes.
         """
@@ -200,9 +201,18 @@ class Provenance(Records):
                     (prompt_id,),
                 )
                 db.execute("DELETE FROM prompt_texts WHERE prompt_id = ?", (prompt_id,))
+                db.execute(
+                    "DELETE FROM feedback_texts WHERE feedback_id IN (SELECT id FROM feedback WHERE prompt_id = ?)",
+                    (prompt_id,),
+                )
                 db.execute("UPDATE dataset_rows SET content = NULL WHERE prompt_id = ?", (prompt_id,))
             else:
+                db.execute(
+                    "DELETE FROM feedback_texts WHERE feedback_id IN (SELECT id FROM feedback WHERE annotator = ?)", (number,)
+                )
+                db.execute("UPDATE leases SET note = '' WHERE annotator = ?", (number,))
                 db.execute("UPDATE annotators SET name = NULL WHERE name = ?", (annotator,))
+                db.execute("DELETE FROM accounts WHERE name = ?", (annotator,))
             db.execute(
                 "INSERT INTO erasures (what, key, erased_at, datasets, runs) VALUES (?, ?, ?, ?, ?)",
                 (what, key, erasure.erased_at, codec.dump(datasets), codec.dump(erasure.runs)),

@@ -13,6 +13,9 @@ from plaudit.store import codec
 from plaudit.store.database import Database
 from plaudit.store.migrations import now
 
+WORDS = ("text", "comment")
+"""Fields of a judgement that hold what a person wrote: kept apart, since they can be erased on request."""
+
 
 class Records(Database):
     """Adding is by content: what is there already is left as it is, so that a repeated call changes nothing."""
@@ -93,7 +96,8 @@ class Records(Database):
         who = self._read("SELECT number FROM annotators WHERE name = ?", act.annotator)[0][0]
         if act.supersedes is not None:
             self._check_edit(act, who)
-        judgement = codec.dump(act.judgement)
+        words = {name: act.judgement[name] for name in WORDS if name in act.judgement}
+        judgement = codec.dump({name: value for name, value in act.judgement.items() if name not in WORDS})
         self.db.execute(
             """INSERT INTO feedback (id, prompt_id, kind, reason, judgement, annotator, source, seconds, created_at,
                 supersedes, added_at)
@@ -116,6 +120,8 @@ class Records(Database):
             "INSERT INTO feedback_completions VALUES (?, ?, ?)",
             [(act.id, i, one) for i, one in enumerate(shown.completion_ids)],
         )
+        if words:
+            self.db.execute("INSERT INTO feedback_texts VALUES (?, ?)", (act.id, codec.dump(words)))
 
     def _check_edit(self, act: Feedback, who: int) -> None:
         self._known("feedback", [act.supersedes or ""], "feedback", "an edit names the act that it replaces")
@@ -158,23 +164,25 @@ class Records(Database):
         )
         return self._in_order(ids, [(row[0], codec.completion(row[1:])) for row in rows])
 
-    def feedback(self, current: bool = True, ids: Sequence[str] | None = None) -> list[Feedback]:
-        """Acts of feedback in the order in which they came, or those of `ids`; superseded ones only with `current=False`.
+    def feedback(self, current: bool = True, ids: Sequence[str] | None = None, prompt_id: str | None = None) -> list[Feedback]:
+        """Acts of feedback as they came, those on one prompt, or those of `ids`; superseded ones only with `current=False`.
 
         Acts of an erased annotator come back as by `erased-N`. Their `id` differs from the stored one, as it hashes the
         name; the store takes both.
         """
-        acts, replaced = self._acts()
+        acts, replaced = self._acts(prompt_id)
         wanted = list(acts) if ids is None else self._stored_ids(ids)
         return [acts[one] for one in wanted if not (current and one in replaced)]
 
-    def _acts(self) -> tuple[dict[str, Feedback], set[str]]:
-        """All acts by stored id, and the stored ids of the superseded ones."""
+    def _acts(self, prompt_id: str | None = None) -> tuple[dict[str, Feedback], set[str]]:
+        """All acts, or those on one prompt, by stored id, and the stored ids of the superseded ones."""
         rows = self._read(
             """SELECT f.id, f.prompt_id, f.kind, f.reason, f.judgement, coalesce(a.name, 'erased-' || a.number), f.source,
-                f.seconds, f.created_at, f.supersedes, c.completion_id
+                f.seconds, f.created_at, f.supersedes, t.content, c.completion_id
             FROM feedback f JOIN annotators a ON a.number = f.annotator LEFT JOIN feedback_completions c ON c.feedback_id = f.id
-            ORDER BY f.number, c.place"""
+            LEFT JOIN feedback_texts t ON t.feedback_id = f.id
+            WHERE ?1 IS NULL OR f.prompt_id = ?1 ORDER BY f.number, c.place""",
+            prompt_id,
         )
         acts: dict[str, Feedback] = {}
         for stored, group in itertools.groupby(rows, key=lambda row: row[0]):
@@ -191,6 +199,7 @@ class Records(Database):
 
 def _act(rows: Sequence[Sequence[Any]]) -> Feedback:
     """One act from its rows, which differ in the completion shown, in the order shown."""
-    _, prompt_id, kind, reason, judgement, annotator, source, seconds, created_at, supersedes, _ = rows[0]
+    _, prompt_id, kind, reason, judgement, annotator, source, seconds, created_at, supersedes, words, _ = rows[0]
     shown = Assignment(prompt_id, tuple(row[-1] for row in rows if row[-1] is not None), kind, reason)
-    return Feedback(shown, json.loads(judgement), annotator, source, seconds, created_at, supersedes)
+    said = json.loads(judgement) | (json.loads(words) if words else {})
+    return Feedback(shown, said, annotator, source, seconds, created_at, supersedes)

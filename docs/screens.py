@@ -1,0 +1,210 @@
+"""Pictures of every page of `plaudit feedback`: desktop, phone, dark, Chinese. `python docs/screens.py [FOLDER] [--only NAME]`
+
+It makes a small project with questions, answers, judgements and a run, starts the real server and a toy model beside it, and
+takes the pictures with Debian's chromium (or the one that CHROMIUM names) through Playwright.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from plaudit.schema import Assignment, Completion, Feedback, Message, Prompt
+from plaudit.store import Store
+
+CODE = "Use a list comprehension:\n\n```python\nsquares = [n * n for n in range(10)]\n```\n\nIt is *short* and **fast**."
+QUESTIONS: dict[str, tuple[str, ...]] = {
+    "Where is my order 1182? It should have come on Monday.": (
+        "I am sorry for the delay. Order 1182 left our warehouse **yesterday** and will be with you on Friday. "
+        "You can follow it [here](https://example.com/track).",
+        "It is late.",
+        "Orders come when they come. Please wait for a few more days before you write to us again.",
+    ),
+    "How do I make a list of squares in Python?": (CODE, "Write a loop.", "You cannot do that in Python."),
+    "What is the solution of a quadratic equation?": (
+        r"For $ax^2 + bx + c = 0$ it is \[ x = \frac{-b \pm \sqrt{b^2 - 4ac}}{2a}. \]",
+        "Complete the square.\n\n1. Divide by a.\n2. Add the square of half of b.\n3. Take roots.",
+        "There is none.",
+    ),
+    "我的订单什么时候到？": ("您好，您的订单已于昨天发出，预计周五送达。", "不知道。", "请耐心等待，我们会尽快处理您的问题。"),
+    "كيف أعيد المنتج؟": ("يمكنك إعادة المنتج خلال ثلاثين يومًا من الاستلام.", "لا يمكن.", "اتصل بنا من فضلك."),
+    "Compare the two plans.": (
+        "| Plan | Price | Calls |\n|---|---|---|\n| Small | 9 € | 100 |\n| Large | 29 € | any |\n\nThe large one pays off.",
+        "Take the large one.",
+        "Both are good plans. It depends on what you need, and on what you want to spend. Think about it, and tell me.",
+    ),
+}
+
+
+def world(folder: Path) -> None:
+    """The project: a store with judgements of three people who do not always agree, and a run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with Store(folder / "store.sqlite") as store:
+        asked = [Prompt(messages=(Message("user", text),)) for text in QUESTIONS]
+        answers = [
+            [Completion(prompt.id, text, (), (), (), "stop", f"run-{place}", place, place) for place, text in enumerate(texts)]
+            for prompt, texts in zip(asked, QUESTIONS.values(), strict=True)
+        ]
+        store.add_prompts(asked)
+        store.add_completions(one for group in answers for one in group)
+        store.add_feedback(
+            Feedback(
+                Assignment(group[0].prompt_id, (group[0].id, group[1 + number % 2].id)),
+                {"choice": "b" if (number + place) % 5 == 4 else "a", "strength": 2},
+                name,
+                "human",
+                4.0 + number,
+                f"2026-11-2{place}T10:0{number}:00+00:00",
+            )
+            for number, group in enumerate(answers[:5])
+            for place, name in enumerate(("Ada", "Ben", "Cleo"))
+        )
+        store.set_setting("guideline", "Prefer the answer that **helps more**. Politeness counts; length does not.")
+    run = folder / "runs" / "ppo-1"
+    run.mkdir(parents=True, exist_ok=True)
+    with open(run / "metrics.jsonl", "w", encoding="utf-8") as file:
+        for step in range(1, 41):
+            wave = math.sin(step * 1.7) / 20
+            row = {
+                "step": step,
+                "reward": 1 - math.exp(-step / 12) + wave,
+                "objective/kl": step / 40 + wave,
+                "loss": 0.4 / step,
+            }
+            file.write(json.dumps(row | ({"eval_reward": 1 - math.exp(-step / 14)} if step % 10 == 0 else {})) + "\n")
+    sample = {"step": 40, "prompt": "Where is my order?", "completion": "It left yesterday.", "reward": 0.91}
+    (run / "samples.jsonl").write_text(json.dumps(sample) + "\n", encoding="utf-8")
+
+
+class Toy(BaseHTTPRequestHandler):
+    """A model that streams the same few words, as an OpenAI-compatible server does."""
+
+    words = ("Your order left **yesterday**", " and will be there", " on Friday.", " $1 + 1 = 2$")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        for word in self.words:
+            self.wfile.write(f"data: {json.dumps({'choices': [{'delta': {'content': word}}]})}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def toy_model() -> Iterator[str]:
+    """URL#MODEL of a running toy."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Toy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1#toy"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[str]:
+    """The address of a real server on a project's folder."""
+    command = [sys.executable, "-m", "plaudit", "feedback", "--project", str(folder), "--port", "0", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+", process.stdout.readline())
+        if found is None:
+            raise RuntimeError(f"the server did not start: {process.wait(10)}")
+        yield found[0]
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def chromium() -> str | None:
+    """Where the browser is, None where there is none."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+SCREENS = {
+    "home": "/",
+    "judge": "/judge",
+    "pair": "/judge/pairwise",
+    "rank": "/judge/ranking",
+    "rate": "/judge/rating",
+    "correct": "/judge/correction",
+    "span": "/judge/span",
+    "chat": "/chat",
+    "disagreements": "/disagreements",
+    "people": "/people",
+    "data": "/data",
+    "exchange": "/exchange",
+    "runs": "/runs",
+    "run": "/runs/ppo-1",
+    "account": "/account",
+    "guideline": "/guideline",
+    "help": "/help",
+}
+LOOKS: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": {"width": 1280, "height": 900}},
+    "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True},
+    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
+    "chinese": {"viewport": {"width": 360, "height": 740}, "locale": "zh-CN"},
+}
+
+
+def prepare(page: Any, name: str) -> None:
+    """Brings a page into the state that is worth a picture."""
+    if name == "correct":
+        page.fill("#edit", page.input_value("#edit") + " Thank you for your patience.")
+    if name == "chat":
+        page.check('[name="consent"]')
+        page.fill('[name="message"]', "Where is my order?")
+        page.click("#chat-form button.main")
+        page.wait_for_selector(".bubble.assistant .row, #chat > .row")
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("folder", nargs="?", type=Path, default=Path("screens"))
+    words.add_argument("--only", help="one screen")
+    given = words.parse_args()
+    browser_path = chromium()
+    if browser_path is None:
+        raise SystemExit("there is no chromium: apt-get install chromium, or name one with CHROMIUM=/path")
+    from playwright.sync_api import sync_playwright
+
+    given.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, toy_model() as model, sync_playwright() as play:
+        world(Path(folder) / "support")
+        with serving(Path(folder) / "support", "--model", model) as url:
+            browser = play.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+            for look, options in LOOKS.items():
+                context = browser.new_context(**options)
+                page = context.new_page()
+                for name, path in SCREENS.items():
+                    if given.only in (None, name):
+                        page.goto(url + path)
+                        prepare(page, name)
+                        page.screenshot(path=given.folder / f"{name}-{look}.png", full_page=True)
+                context.close()
+            browser.close()
+    print(f"pictures in {given.folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -179,6 +179,8 @@ def test_spans_become_steps_and_labels():
     steps = span.convert([marked], SAID, ASK)
     assert steps.rows[0].steps == ("Answer 0.", "It is good.") and steps.kind == "steps"
     assert steps.rows[0].labels == pytest.approx((A, 1 - A))
+    between = act("span", {"spans": [{"start": begin - 1, "end": begin, "tag": "wrong"}]}, 0)  # the blank touches no sentence
+    assert span.convert([between], SAID, ASK).rows[0].labels == pytest.approx((A, A))
     clean = act("span", {"spans": []}, 1)
     labels = span.convert([marked, clean], SAID, ASK, into="labels")
     assert {row.answer: row.value for row in labels.rows} == {SAID[0].text: 0.0, SAID[1].text: 1.0}
@@ -258,6 +260,19 @@ def test_an_adjudication_overrules_the_others_and_they_are_counted(name):
                 assert row.labels == (0.0, 0.0)
             elif name == "correction" and into == "demonstrations":
                 assert (row.answer, row.weight) == ("z", 1.0)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_of_two_adjudications_the_later_decides(name):
+    kind = find("judgements", name)
+    raw, _, final = EVERY[name]
+    on = (SAID[0], SAID[1])[: len(raw.assignment.completion_ids)]
+    for early, late in (("2026-11-01", "2026-11-02"), ("2026-11-02", "2026-11-01")):
+        yes = act(name, raw.judgement, *on, who="eve", reason="adjudication", created_at=early)
+        no = act(name, final.judgement, *on, who="max", reason="adjudication", created_at=late)
+        for into in kind.targets:
+            done = kind.convert([yes, no], SAID, ASK, into=into)
+            assert all(ids == (max(yes, no, key=lambda one: one.created_at).id,) for ids in done.lineage)
 
 
 @pytest.mark.parametrize("name", KINDS)

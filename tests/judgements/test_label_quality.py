@@ -67,6 +67,20 @@ def test_sides_streaks_speed_and_repeats_are_seen():
     assert longest_by_chance(1) == 12 and longest_by_chance(1000) == 20  # 1000 * 2^-20 < .001
 
 
+def test_agreement_with_the_others_leaves_oneself_out():
+    said = {"ada": "first first second", "ben": "second second first", "cleo": "second second second"}
+    acts = [
+        Ballot("pairwise", f"{i}", f"human:{who}", value, preference=True)
+        for who, values in said.items()
+        for i, value in enumerate(values.split())
+    ]
+    found = named(assess_ballots(acts, resamples=20))
+    # Ada: the others agree on items 0 and 1, against her; on item 2 they are split. Cleo: the others are split everywhere.
+    assert (found["ada"].compared, found["ada"].agrees.mean) == (2, 0.0)
+    assert (found["ben"].compared, found["ben"].agrees.mean) == (1, 0.0)
+    assert (found["cleo"].compared, found["cleo"].agrees) == (0, None)
+
+
 def test_streaks_of_a_fair_coin_are_no_streaks():
     rng = random.Random(0)
     flagged = 0

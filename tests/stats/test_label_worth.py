@@ -17,6 +17,9 @@ def test_confident_learning_by_hand():
     assert found.suspect.tolist() == [False, False, True, False, False, True]
     assert found.joint == pytest.approx(np.array([[2, 1], [1, 2]]) / 6)
     assert found.share == pytest.approx(1 / 3)
+    # .6 for class 1 is more than .4, but less than the .9 that its own labels have: no suspicion.
+    unsure = stats.confident_learning([0, 0, 0, 1, 1], [[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.1, 0.9], [0.1, 0.9]])
+    assert not unsure.suspect.any()
 
 
 def test_confident_learning_finds_planted_errors():
@@ -71,6 +74,8 @@ def test_learning_curve_goes_through_its_points():
     # Its error is that of the difference of two accuracies on 500 pairs each, shares as (301 + ...) / 502.
     shares = [(0.60 * 500 + 1) / 502, (0.63 * 500 + 1) / 502]
     assert gain.high - gain.mean == pytest.approx(1.96 * math.sqrt(sum(s * (1 - s) / 500 for s in shares)))
+    twice = line.gain(2000, 6000)  # two doublings: twice the gain, twice the error
+    assert (twice.mean, twice.high) == pytest.approx((2 * gain.mean, 2 * gain.high))
     with pytest.raises(ValueError, match="two sizes"):
         stats.learning_curve([(1000, 0.6, 500), (1000, 0.7, 500)])
 

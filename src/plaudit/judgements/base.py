@@ -148,7 +148,7 @@ def gather(
     *,
     needs: str | None = None,
 ) -> tuple[list[Judged], dict[str, int]]:
-    """The current acts of a kind that can be used, by prompt, then completions, then id; and the counts of all acts.
+    """The current acts of a kind that can be used, by prompt, completions, time and id; and the counts of all acts.
 
     An act on a prompt or completion that is not given (an erased one), or without the text `needs` (erased as well), is counted
     as missing. UserError: a judgement that its kind refuses, completions of another prompt, the wrong number of them.
@@ -180,7 +180,7 @@ def gather(
             )
         found.append(Judged(identity, act, questions[act.assignment.prompt_id], on, parsed(parse, act, identity)))
     place = {prompt_id: i for i, prompt_id in enumerate(questions)}
-    found.sort(key=lambda one: (place[one.prompt.id], tuple(sorted(answer.id for answer in one.answers)), one.id))
+    found.sort(key=lambda one: (place[one.prompt.id], unit(one.act), one.act.created_at, one.id))
     return found, counts
 
 

@@ -59,7 +59,7 @@ class Quality:
         return {name: _named(getattr(self, name), one) for name, one in to_json(self).items()}
 
     def lines(self, width: int = 10) -> list[str]:
-        """The report for people; of long lists the first `width`."""
+        """The report for people; of the doubtful answers the first `width`."""
         counts = ", ".join(f"{count} {source}" for source, count in self.sources.items())
         also = [
             f"{count} {what}"
@@ -114,7 +114,7 @@ class Quality:
             for one in errors.suspects[:width]
         ]
         rest = len(errors.suspects) - width
-        return [head, *rows, *([f"  and {rest} more (all of them with --json)"] if rest > 0 else [])]
+        return [head, *rows, *([f"  and {rest} more (all of them with --json)"] if rest > 0 and width else [])]
 
 
 def _named(value: object, plain: object) -> object:

@@ -90,7 +90,7 @@ def judge(demo: Demo, prompts: Sequence[Prompt], completions: Sequence[Completio
     for name, rows in pairs.items():
         write_jsonl(demo.folder / f"{name}.jsonl", [pair_row(r, **_golds(r, gold)) for r in rows])
     quality = assess(acts)
-    for line in quality.lines():
+    for line in quality.lines(width=0):
         demo.progress.tell(f"simulated: {line}")
     return {
         "acts": len(acts),

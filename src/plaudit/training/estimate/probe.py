@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -39,7 +38,7 @@ FEW, MORE = 1, 3
 DECODED = 8
 """Tokens that each row decodes."""
 BUDGET = 0.6
-"""Seconds that one measurement may repeat for; it is made twice at least, and its first run is thrown away."""
+"""Seconds that one measurement may repeat for; it is made three times at least, and its first run is thrown away."""
 VOCABULARY = 64_000_000
 """Numbers of an embedding above which the cut models get a smaller vocabulary; what it costs is scaled."""
 
@@ -236,8 +235,8 @@ class _Probe:
         with tempfile.TemporaryDirectory() as folder:
             return self._seconds(lambda: save(Path(folder), 0, content, {}), least=1, budget=0.1) / (4 * size)
 
-    def _seconds(self, run: Callable[[], Any], *, least: int = 2, budget: float = BUDGET) -> float:
-        """The median of some runs, after a first one that does not count."""
+    def _seconds(self, run: Callable[[], Any], *, least: int = 3, budget: float = BUDGET) -> float:
+        """The shortest of some runs, after a first one that does not count: other jobs on the machine only ever add."""
         run()
         found: list[float] = []
         while len(found) < least or (sum(found) < budget and len(found) < 20):
@@ -246,7 +245,7 @@ class _Probe:
             run()
             self._wait()
             found.append(time.perf_counter() - clock)
-        return median(found)
+        return min(found)
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

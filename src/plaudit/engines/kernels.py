@@ -156,8 +156,8 @@ class Compiled(Kernels):
             return super().add_norm(x, more, norm)
         read = torch.empty(x.shape, dtype=self.dtype)
         size, eps, offset = x.shape[-1], self.shape.eps, int(self.family.unit_offset)
-        added = None if more is None else more.contiguous().data_ptr()
-        pointers = x.data_ptr(), added, norm.weight.data_ptr(), read.data_ptr()
+        more = None if more is None else more.contiguous()  # held until the kernel has read it
+        pointers = x.data_ptr(), None if more is None else more.data_ptr(), norm.weight.data_ptr(), read.data_ptr()
         self._norm(*pointers, x.numel() // size, size, eps, offset, torch.get_num_threads())
         return x, read
 
@@ -188,12 +188,12 @@ class Compiled(Kernels):
     def draw(self, logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
         if sampling.top_k or sampling.top_p < 1 or logits.dtype != self.dtype:
             return super().draw(logits, uniform, sampling)
-        rows, size = logits.shape
+        logits, (rows, size) = logits.contiguous(), logits.shape
         ids, logprobs = torch.empty(rows, dtype=torch.long), torch.empty(rows, dtype=torch.float64)
         floor = math.log(sampling.min_p) if sampling.min_p else -math.inf
         pointers = ids.data_ptr(), logprobs.data_ptr()
         numbers = rows, size, sampling.temperature, floor
-        self._draw(logits.contiguous().data_ptr(), uniform.data_ptr(), *numbers, *pointers, torch.get_num_threads())
+        self._draw(logits.data_ptr(), uniform.data_ptr(), *numbers, *pointers, torch.get_num_threads())
         finite(bool((ids >= 0).all()))
         return ids, logprobs
 

@@ -5,6 +5,7 @@ Without a compiler, or where compiling fails, there is no library and torch does
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import logging
@@ -74,6 +75,7 @@ def _compiled(compiler: str) -> Path:
         _compile(compiler, made)
         if not private:  # loaded from here, and gone with the process
             kept = Path(tempfile.mkdtemp(prefix="plaudit-")) / made.name
+            atexit.register(shutil.rmtree, kept.parent, ignore_errors=True)
             shutil.copyfile(made, kept)
             return kept
         beside = folder / f"{file.name}.{os.getpid()}"

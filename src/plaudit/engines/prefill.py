@@ -60,11 +60,11 @@ class Padded:
         """Logits [B, V] after the prompts, which are written into their slots."""
         device, shape, extras = decoder.device, decoder.shape, decoder.extras
         ids = torch.zeros(len(self.prompts), max(map(len, self.prompts)), dtype=torch.long)
-        for line, tokens in zip(ids, self.prompts, strict=True):
-            line[: len(tokens)] = torch.tensor(tokens)
-        x, prompt, before = decoder.embedded(ids.to(device)), extras.prompt, extras.virtual
-        if prompt is not None:
-            x, before = torch.cat([prompt.expand(len(ids), -1, -1).to(x.dtype), x], 1), 0
+        for line, prompt in zip(ids, self.prompts, strict=True):
+            line[: len(prompt)] = torch.tensor(prompt)
+        x, virtual, before = decoder.embedded(ids.to(device)), extras.prompt, extras.virtual
+        if virtual is not None:
+            x, before = torch.cat([virtual.expand(len(ids), -1, -1).to(x.dtype), x], 1), 0
         rows, width = x.shape[:2]
         heads, group = shape.heads, shape.heads // shape.kv_heads
         places = torch.arange(before + width, device=device)

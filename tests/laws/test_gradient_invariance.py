@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from fake_ranks import ranked
 from small_networks import BATCHES, KINDS, base, gradients, has, kind_of, learner, passes, weights
@@ -101,16 +100,6 @@ def test_the_usual_mean_of_each_micro_batch_would_break_the_law(kind):
                 loss = sum((term * micro.weight[name]).sum() / sums[name] for name, term in terms.items() if sums[name])
                 (loss / len(minis[0])).backward()
     assert apart(gradients(made), gradient(kind, batch, micro_batch=2)) > 0.01
-
-
-@pytest.fixture
-def exact_norm(monkeypatch):
-    """RMSNorm in its input's precision: transformers' rounds to float32, where sums in another order differ by 1e-8."""
-
-    def forward(self, x):
-        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
-
-    monkeypatch.setattr(LlamaRMSNorm, "forward", forward)
 
 
 @pytest.mark.usefixtures("exact_norm")

@@ -2,12 +2,9 @@
 
 import pytest
 import torch
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
-from transformers.models.mistral.modeling_mistral import MistralRMSNorm
-from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from family_models import family_model
-from plaudit.models import attention, fused
+from plaudit.models import attention
 from plaudit.models.attention import Grid
 from plaudit.models.base import AdapterConfig, Base
 from plaudit.models.dropout import Draw
@@ -19,22 +16,6 @@ from small_networks import F64, adapter, head, llama, pairs, rollouts, whole
 
 WANT = {"logp", "entropy", "value"}
 LEAN = ["llama", "mistral", "mistral, window", "qwen2", "qwen2, windows"]
-
-
-@pytest.fixture
-def exact_norm(monkeypatch):
-    """RMSNorm in float64 on both sides, which otherwise round to float32."""
-
-    def theirs(self, x):
-        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
-
-    def ours(x, eps, dtype):
-        inverse = torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
-        return (x * inverse).to(dtype), inverse
-
-    for norm in (LlamaRMSNorm, MistralRMSNorm, Qwen2RMSNorm):
-        monkeypatch.setattr(norm, "forward", theirs)
-    monkeypatch.setattr(fused, "_normalised", ours)
 
 
 def network(family, dtype, *, full=False, autocast=False, **options):

@@ -130,9 +130,9 @@ class _HeadLogprob(torch.autograd.Function):
         for start in range(0, len(hidden), chunk):
             part = slice(start, min(start + chunk, len(hidden)))
             found = _chunk(head, given[part], targets[part], with_entropy, towards is not None)
-            logp[part], entropy[part], lse[part], way = found
-            if towards is not None and way is not None:
-                towards[part] = way
+            logp[part], entropy[part], lse[part] = found[:3]
+            if towards is not None and found[3] is not None:
+                towards[part] = found[3]
         again = ctx.needs_input_grad[1] or ctx.needs_input_grad[2] or with_entropy
         ctx.save_for_backward(hidden if again else None, weight, bias, targets, lse, entropy, towards)
         ctx.set_materialize_grads(False)  # an entropy that nobody differentiates costs nothing

@@ -1,5 +1,7 @@
 """Attention for short rows: plain matrix products where the fused kernel is the slower one.
 
+`attend` has transformers' interface and autograd's gradient; `attend_rows` is the lean layers', with a gradient of its own.
+
 On a CPU, torch's fused attention is built for long rows; at 100 tokens in bf16 its forward and backward take three times as
 long as two batched products and a softmax. The key-value heads are not repeated: the query heads that share one stand in
 its batch.
@@ -7,7 +9,6 @@ its batch.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -86,32 +87,40 @@ class Grid:
             inside = F.pad(torch.ones_like(places, dtype=torch.bool), (0, more))[:, :, None]
             self.allowed = torch.where(inside, F.pad(allowed, (0, more, 0, more)), causal)
         self.causal = allowed is None
-        self.spread = cache(self._spread)
-        self.gather = cache(self._gather)
-        self.empty = cache(self._empty)
-        self.bias = cache(self._bias)
+        self._found: dict[tuple[str, int], Tensor] = {}
+        self._biases: dict[torch.dtype, Tensor] = {}
 
-    def _spread(self, heads: int) -> Tensor:
+    def spread(self, heads: int) -> Tensor:
         """For each (line, head, place) which of the [N * heads] rows stands there; the first where there is none."""
-        head = torch.arange(heads, device=self.places.device)[None, :, None]
-        return (self.places.clamp(min=0)[:, None, :] * heads + head).flatten()
+        key = ("spread", heads)
+        if key not in self._found:
+            head = torch.arange(heads, device=self.places.device)[None, :, None]
+            self._found[key] = (self.places.clamp(min=0)[:, None, :] * heads + head).flatten()
+        return self._found[key]
 
-    def _gather(self, heads: int) -> Tensor:
+    def gather(self, heads: int) -> Tensor:
         """For each (token, head) its place among (line, head, place)."""
-        line, place = (self.places >= 0).nonzero(as_tuple=True)
-        order = self.places[line, place].argsort()
-        head = torch.arange(heads, device=self.places.device)
-        return ((line[order, None] * heads + head) * self.width + place[order, None]).flatten()
+        key = ("gather", heads)
+        if key not in self._found:
+            line, place = (self.places >= 0).nonzero(as_tuple=True)
+            order = self.places[line, place].argsort()
+            head = torch.arange(heads, device=self.places.device)
+            self._found[key] = ((line[order, None] * heads + head) * self.width + place[order, None]).flatten()
+        return self._found[key]
 
-    def _empty(self, heads: int) -> Tensor:
+    def empty(self, heads: int) -> Tensor:
         """The places (line, head, place) where no token stands."""
-        return (self.places < 0)[:, None, :].expand(-1, heads, -1).flatten().nonzero()[:, 0]
+        key = ("empty", heads)
+        if key not in self._found:
+            self._found[key] = (self.places < 0)[:, None, :].expand(-1, heads, -1).flatten().nonzero()[:, 0]
+        return self._found[key]
 
-    def _bias(self, dtype: torch.dtype) -> Tensor:
+    def bias(self, dtype: torch.dtype) -> Tensor:
         """0 where a place may look and -inf where it may not, [1 or L, 1, W, W]."""
-        return torch.zeros(self.allowed.shape, dtype=dtype, device=self.places.device).masked_fill(
-            ~self.allowed, float("-inf")
-        )[:, None]
+        if dtype not in self._biases:
+            zero = torch.zeros(self.allowed.shape, dtype=dtype, device=self.places.device)
+            self._biases[dtype] = zero.masked_fill(~self.allowed, float("-inf"))[:, None]
+        return self._biases[dtype]
 
     def laid(self, x: Tensor) -> Tensor:
         """x [N, H, D] -> [L, H, W, D]; something finite in empty places."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,11 +17,10 @@ from torch.utils.checkpoint import checkpoint
 
 from plaudit.core.batch import Batch, Outputs
 from plaudit.core.logprob import head_logprob
-from plaudit.models.attention import Grid
 from plaudit.models.families import Architecture, Family, architecture, context, steady_length, unknown
 from plaudit.models.heads import OrdinalHead
+from plaudit.models.layout import Layout
 from plaudit.models.lean import Cast, Walk, run_layers
-from plaudit.models.sharing import Lines, lines_of
 from plaudit.schema import UserError
 
 Tensor = torch.Tensor
@@ -46,114 +44,6 @@ def plain_layers(model: Any) -> Architecture | None:
 def has_plain_layers(model: Any) -> bool:
     """True where layers can be run one by one; other models are run whole by transformers."""
     return plain_layers(model) is not None
-
-
-class Layout:
-    """How the rows of a batch lie in the tensors that the layers see: padded [R, T], packed [1, N], or shared [L, W].
-
-    inserted  virtual tokens that stand before each row (or line) and pass through the layers (prompt tuning)
-    before    virtual tokens that are there as keys and values only, the same for all rows (prefix tuning)
-    Rows begin at position `inserted + before` then; `index` [R, T] leads to the rows' own tokens alone.
-    """
-
-    def __init__(self, batch: Batch, packed: bool, shared: bool = False, *, inserted: int = 0, before: int = 0) -> None:
-        device, length = batch.ids.device, batch.length + inserted
-        self.inserted, self.before = inserted, before
-        self.real = torch.arange(batch.ids.shape[1], device=device)[None] < batch.length[:, None]
-        self.masks: dict[int | None, Tensor] = {}
-        self.grids: dict[int | None, Grid] = {}
-        self._owner: Tensor | None = None
-        self._lines: Lines | None = None
-        if shared:
-            self._lines = lines = lines_of(batch).behind(inserted)
-            self.ids, self.places, self.index = lines.ids, lines.positions, lines.index
-            return
-        ids = torch.nn.functional.pad(batch.ids, (inserted, 0))
-        rows, width = ids.shape
-        places = torch.arange(width, device=device)[None]
-        self.ids, self.places, index = ids, places, torch.arange(rows * width, device=device).view(rows, width)
-        if packed:
-            real = places < length[:, None]
-            self.ids, self.places = ids[real][None], places.expand(rows, width)[real][None]
-            self._owner = torch.repeat_interleave(torch.arange(rows, device=device), length)
-            index = torch.zeros_like(ids)
-            index[real] = torch.arange(self.ids.shape[1], device=device)
-        self.index = index[:, inserted:]
-
-    @property
-    def positions(self) -> Tensor:
-        """Position of each token in its row, virtual tokens counted."""
-        return self.places + self.before
-
-    @property
-    def padded(self) -> bool:
-        """Rows as they are, one below the other."""
-        return self._lines is None and self._owner is None
-
-    @cached_property
-    def seen(self) -> Tensor | None:
-        """True where a token's row holds another before it, [1 or L, 1, T, T]; None where that is all before it."""
-        if self._lines is not None:
-            return self._lines.mask()
-        owner = self._owner
-        return None if owner is None else (owner[:, None] == owner[None, :]).tril()[None, None]
-
-    def grid(self, window: int | None = None) -> Grid:
-        """Where the tokens stand for attention that takes row by row (or line by line), and what they see of it."""
-        if window is not None and window >= self.ids.shape[1]:
-            window = None
-        if window not in self.grids:
-            places = torch.arange(self.ids.numel(), device=self.ids.device).view(self.ids.shape)
-            if self._owner is not None:
-                width = int(self.places.max()) + 1
-                at = self._owner * width + self.places[0]
-                rows = int(self._owner[-1]) + 1
-                places = torch.full((rows * width,), -1, device=at.device).index_put((at,), places[0]).view(rows, width)
-            allowed = None if self._lines is None else self._lines.mask()[:, 0]
-            if window is not None:
-                place = torch.arange(places.shape[1], device=places.device)
-                before = (place[:, None] - place)[None]
-                if self._lines is not None:
-                    before = self.places[:, :, None] - self.places[:, None, :]
-                near = (before >= 0) & (before < window)
-                allowed = near if allowed is None else near & allowed
-            self.grids[window] = Grid(places, allowed)
-        return self.grids[window]
-
-    def mask(self, window: int | None = None) -> Tensor | None:
-        """`seen`, and of that the last `window` tokens of the row, the token itself included; None is causal.
-
-        [1 or L, 1, T, before + T]: what stands before all rows is seen by all, as far as the window reaches.
-        """
-        if window is not None and window >= self.ids.shape[1] + self.before:
-            window = None
-        if window is None and self.seen is None:
-            return None
-        if window not in self.masks:
-            positions = self.positions
-            front = torch.arange(self.before, device=positions.device).expand(len(positions), -1)
-            distance = positions[:, None, :, None] - torch.cat([front, positions], 1)[:, None, None, :]
-            seen = distance >= 0
-            if self.seen is not None:
-                seen = torch.nn.functional.pad(self.seen, (self.before, 0), value=True)
-            self.masks[window] = seen if window is None else seen & (distance < window)
-        return self.masks[window]
-
-    def flat(self, hidden: Tensor, row: Tensor, token: Tensor) -> Tensor:
-        """Hidden states [N, D] of the given tokens."""
-        return hidden.reshape(-1, hidden.shape[-1])[self.index[row, token]]
-
-    def embedded(self, table: Any, virtual: Tensor | None, shift: Tensor | None = None) -> Tensor:
-        """Embeddings of the tokens, those of the virtual ones from `virtual` [V, D]; `shift` [R, T, D] moves the rows' own."""
-        found = table(self.ids)
-        if shift is not None:
-            moved = found.reshape(-1, found.shape[-1]).index_add(0, self.index[self.real], shift[self.real].to(found.dtype))
-            found = moved.view_as(found)
-        if not self.inserted:
-            return found
-        assert virtual is not None
-        own = virtual.to(found.dtype)[self.places.clamp(max=self.inserted - 1)]
-        return torch.where((self.places < self.inserted)[..., None], own, found)
 
 
 class KeysValues:

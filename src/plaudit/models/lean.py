@@ -35,22 +35,19 @@ class Cast:
     """Weights in the dtype that is computed in: those of another dtype are cast once, and again when they have changed."""
 
     def __init__(self) -> None:
-        self._made: dict[int, tuple[int, int, Tensor]] = {}
+        self._made: dict[int, tuple[Tensor, tuple[int, int], Tensor]] = {}
 
     def __call__(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
-        """The weight in `dtype`, without gradient."""
-        weight = weight.detach() if weight.dtype == dtype else weight
+        """The weight in `dtype`, without gradient. What changes it must count in its version, as torch's own steps do."""
         if weight.dtype == dtype:
-            return weight
-        found = self._made.get(id(weight))
-        if found is None or found[:2] != (weight.data_ptr(), weight._version):
-            if found is not None and found[2].shape == weight.shape and found[2].dtype == dtype:
-                found[2].copy_(weight.detach())
-                made = found[2]
-            else:
-                made = weight.detach().to(dtype)
-            self._made[id(weight)] = found = (weight.data_ptr(), weight._version, made)
-        return found[2]
+            return weight.detach()
+        now = weight.data_ptr(), weight._version
+        before = self._made.get(id(weight))
+        if before is not None and before[0] is weight and before[1] == now and before[2].dtype == dtype:
+            return before[2]
+        made = weight.detach().to(dtype)
+        self._made[id(weight)] = weight, now, made
+        return made
 
 
 class Walk:

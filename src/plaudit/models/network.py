@@ -13,7 +13,8 @@ from plaudit.core.batch import Batch, Outputs
 from plaudit.core.divergence import head_divergence
 from plaudit.models.base import Base
 from plaudit.models.dropout import Draw
-from plaudit.models.forward import Layout, hidden_states, read
+from plaudit.models.forward import hidden_states, read
+from plaudit.models.layout import Layout
 
 Tensor = torch.Tensor
 

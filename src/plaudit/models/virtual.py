@@ -17,7 +17,8 @@ from torch import nn
 
 from plaudit.core.batch import from_rows
 from plaudit.models.adapters import AdapterConfig, key_value_shape
-from plaudit.models.forward import KeysValues, Layout, decoder_of, hidden_states
+from plaudit.models.forward import KeysValues, decoder_of, hidden_states
+from plaudit.models.layout import Layout
 
 Tensor = torch.Tensor
 KEY = "prompt_embeddings"

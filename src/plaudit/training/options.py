@@ -84,7 +84,7 @@ class TrainingConfig:
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more work."""
     packing: bool = False
-    """Lay rows end to end instead of padding them; the gradient is the same."""
+    """Lay rows end to end instead of padding them; the gradient is the same. Models of the Llama kind are always run so."""
     share_prompts: bool = False
     """Read a prompt once for all its answers (both sides of a pair, siblings): less work, the same gradient."""
     logit_chunk: Annotated[int, Ge(1)] | None = None

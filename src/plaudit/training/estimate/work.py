@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from statistics import mean
 
 from plaudit.algorithms.base import Algorithm
@@ -79,7 +80,7 @@ class Counter:
             passes = rows_apart(self.algorithm, batch, max(1, round(size * each)), plain)
             scale = eaten.held * each / len(batch)
             found = [work.times(scale) for work in [*self._scoring(passes), *self._plain(passes, "forward")]]
-        return [Work("evaluation", w.part, w.kind, w.trunk, w.head, w.passes, w.rows, w.places, w.parameters) for w in found]
+        return [replace(work, phase="evaluation") for work in found]
 
     @property
     def _judged(self) -> int:

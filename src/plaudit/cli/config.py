@@ -53,7 +53,7 @@ def sections_of(verb: str) -> tuple[list[type], Mapping[str, Any]]:
         return _others(verb), {}
     if verb in FLAGS:
         raise UserError(f"{verb} takes no options of a file; `plaudit {verb} --help` lists its flags")
-    if verb in ("train", "find-lr", "find_lr"):
+    if verb in ("train", "estimate", "find-lr", "find_lr"):
         raise UserError(f"the options of {verb} are those of its algorithm: `plaudit config sft`, for example")
     from plaudit.registry import names
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plaudit.cli.show import AsJson, Words, progress, prompts_of
-from plaudit.data.options import ReadConfig
 from plaudit.schema import Completion, Message, Prompt, Sampling, UserError, to_json
+
+if TYPE_CHECKING:
+    from plaudit.data.options import ReadConfig
 
 
 def generate(
@@ -27,6 +29,7 @@ def generate(
 ) -> None:
     """Answer prompts: `plaudit generate runs/demo -p "Where is my order?" temperature=0`."""
     from plaudit.config import load
+    from plaudit.data.options import ReadConfig
     from plaudit.engines.opening import open_engine
 
     resolved = load([Sampling, ReadConfig], None, words or [])

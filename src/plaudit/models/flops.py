@@ -120,15 +120,19 @@ def backward(
 
     weights  the matrices are trained; else gradients only pass through them (adapters)
     again    activations are computed anew, a forward pass more (gradient checkpointing)
-    Logits are always formed anew, chunk by chunk (core/logprob.py).
+    The gradient of the hidden states under the output head is made with the logits themselves, which are formed anew only for
+    a trained head's own gradient (core/logprob.py).
     """
     count = shape.layers if layers is None else layers
     products = 2 * count * shape.layer * tokens * (2 if weights else 1)
     attention = 8 * count * shape.heads * shape.head_dim * pairs
     more = forward(shape, tokens, pairs, layers=count) if again else 0.0
-    return products + attention + more + 2 * shape.head * logits * (3 if weights else 2)
+    return products + attention + more + 2 * shape.head * logits * (3 if weights else 1)
 
 
 def adapters(parameters: float, tokens: float, *, training: bool) -> float:
-    """FLOPs that adapters' matrices add: 2 for each weight and token, and twice that again in the backward pass."""
-    return 2 * parameters * tokens * (3 if training else 1)
+    """FLOPs that adapters' matrices add: 2 for each weight and token.
+
+    The backward pass has the gradients of inputs and of weights, and the narrow product once more (`models/fused.py`).
+    """
+    return 2 * parameters * tokens * (4 if training else 1)

@@ -58,7 +58,7 @@ class Case:
         a, t = self.options[AdapterConfig], self.options[TrainingConfig]
         sharing = t.share_prompts and not a.lora_dropout
         inserted = a.num_virtual_tokens if a.use_peft and a.peft_type == "prompt_tuning" else 0
-        return Cut(t.per_device_train_batch_size, sharing, t.packing, inserted)
+        return Cut(t.per_device_train_batch_size, sharing, t.packing, inserted, self.fleet.lean)
 
     @cached_property
     def meal(self) -> rows.Meal:

@@ -8,6 +8,8 @@ from pathlib import Path
 from plaudit.algorithms.base import Algorithm
 from plaudit.config import Resolved
 from plaudit.models.adapters import AdapterConfig
+from plaudit.models.families import architecture, unknown
+from plaudit.models.lean import lean_layers
 from plaudit.models.outline import Outline, outline
 from plaudit.models.scorer import reward_info
 from plaudit.rewards.mix import RewardConfig
@@ -50,6 +52,8 @@ class Fleet:
     online: bool
     lora: bool
     start: int
+    lean: bool = False
+    """Layers are run by `models/lean.py`."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -69,7 +73,24 @@ def fleet(algorithm: Algorithm, options: Resolved, model: Outline) -> Fleet:
     roles = tuple(_role(name, wants, algorithm, adapter, model) for name, wants in algorithm.networks.items())
     layers = model.shape.layers
     start = max(0, layers - adapter.lora_layers) if adapter.use_peft and adapter.lora_layers else 0
-    return Fleet(model, roles, judges, algorithm.reference, algorithm.eats == "prompts", adapter.use_peft, start, tuple(notes))
+    return Fleet(
+        model,
+        roles,
+        judges,
+        algorithm.reference,
+        algorithm.eats == "prompts",
+        adapter.use_peft,
+        start,
+        runs_lean(model, adapter),
+        tuple(notes),
+    )
+
+
+def runs_lean(model: Outline, adapter: AdapterConfig) -> bool:
+    """As `models.base.Base.lean` will say."""
+    known = unknown(model.config) is None and lean_layers(architecture(model.config))
+    strange = adapter.use_peft and (adapter.peft_type != "lora" or adapter.use_dora)
+    return known and not strange and not (adapter.load_in_4bit or adapter.load_in_8bit)
 
 
 def _role(name: str, wants: frozenset[str], algorithm: Algorithm, adapter: AdapterConfig, model: Outline) -> Role:

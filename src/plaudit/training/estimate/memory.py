@@ -2,7 +2,13 @@
 
 What is exact: weights, gradients, optimiser states, the engine's copy, its cache. What is a count by hand of what autograd
 keeps of a Llama's layer, for one token of width E with q = heads x head size, k = key-value heads x head size, f the MLP's
-width and h heads of which each keeps T scores (bytes; `models/attention.py` forms the whole square on a CPU up to 512 tokens):
+width and h heads of which each keeps T scores (bytes; `models/attention.py` forms the whole square on a CPU up to 512 tokens).
+Of the lean layers (`models/lean.py`), with r bytes for a number of the residual stream and b for one of a product, and g places
+of attention's grid for each token:
+
+    2 r E + b (q + 2 f) + g b (q + 2 k + h T)        scores up to 256 tokens only
+
+Of transformers' layers:
 
     bf16, frozen matrices    12 E + 6 q + 8 k + 8 f + 6 h T      norms keep float32 copies; the MLP keeps gate, its
                                                                  activation, the other half, and their product
@@ -17,7 +23,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from plaudit.config import Resolved
+from plaudit.core.logprob import BLOCK as WORDS
+from plaudit.core.logprob import WIDE
 from plaudit.models.adapters import AdapterConfig
+from plaudit.models.attention import KEPT as KEPT_WEIGHTS
+from plaudit.models.attention import SHORT
 from plaudit.training.estimate.fleet import Fleet, optimizer_bytes
 from plaudit.training.estimate.parts import Memory
 from plaudit.training.estimate.passes import Pass
@@ -29,17 +39,16 @@ BLOCK = 64
 KEPT = "activations of one micro-batch"
 RETAINED = 0.8
 """Share of the activations that the C library keeps for later instead of giving it back (measured with glibc)."""
-SHORT = 512
-"""Tokens above which scores are not kept (`models/attention.py`)."""
 
 
-def layer_activations(
-    ships: Fleet, tokens: int, width: int, *, bf16: bool, gpu: bool = False, adapters: bool | None = None
-) -> int:
-    """Bytes that one layer keeps for the backward pass of `tokens` tokens in rows of `width`."""
-    shape = ships.model.shape
+def layer_activations(ships: Fleet, one: Pass, *, bf16: bool, gpu: bool = False) -> int:
+    """Bytes that one layer keeps for the backward pass of a micro-batch."""
+    shape, lora, tokens, width = ships.model.shape, ships.lora, one.tokens, one.width
     e, q, k, f = shape.width, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim, shape.inner
-    lora = ships.lora if adapters is None else adapters
+    if ships.lean:
+        residual, product = 2 if bf16 and lora else 4, 2 if bf16 else 4
+        scores = 0 if gpu or width > KEPT_WEIGHTS else shape.heads * width
+        return tokens * (2 * residual * e + product * (q + 2 * f)) + one.places * product * (q + 2 * k + scores)
     scores = 0 if gpu or width > SHORT else shape.heads * width
     if not bf16:
         each = 12 * e + 12 * q + 16 * k + 16 * f + 8 * scores
@@ -53,7 +62,7 @@ def layer_activations(
 def activations(ships: Fleet, one: Pass, *, bf16: bool, checkpointing: bool, gpu: bool = False) -> int:
     """Bytes that the layers of one network keep for the backward pass of one micro-batch."""
     layers = ships.model.shape.layers - ships.start
-    each = layer_activations(ships, one.tokens, one.width, bf16=bf16, gpu=gpu)
+    each = layer_activations(ships, one, bf16=bf16, gpu=gpu)
     if not checkpointing:
         return each * layers
     hidden = one.tokens * ships.model.shape.width * (2 if bf16 and ships.lora else 4)
@@ -132,10 +141,10 @@ def _update(ships: Fleet, options: Resolved, heavy: Pass, *, bf16: bool, gpu: bo
     kept = activations(ships, heavy, bf16=bf16, checkpointing=t.gradient_checkpointing, gpu=gpu)
     found = {KEPT: kept}
     if bf16 and not ships.lora:
-        found["bf16 copies of the weights"] = 2 * shape.matrices
+        found["bf16 copies of the weights"] = 2 * (shape.matrices + shape.head)
     if any(role.wants & {"logp", "entropy"} for role in ships.roles):
         chunk = min(t.logit_chunk or (1024 if gpu else 128), max(1, heavy.logits))
-        found["one chunk of logits"] = 4 * 4 * chunk * shape.vocabulary
+        found["one chunk of logits"] = 4 * 4 * chunk * min(WIDE if gpu else WORDS["cpu"], shape.vocabulary)
         whole = not ships.lora
         found["gradient of the output head"] = 2 * 4 * shape.head * whole
     return found

@@ -9,17 +9,20 @@ import torch
 
 from plaudit.algorithms.base import Algorithm
 from plaudit.core.batch import Batch
+from plaudit.models.attention import STEP
 from plaudit.models.sharing import lines_of
 from plaudit.training import planning
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One micro-batch as the layers see it. tokens with padding; pairs of query and key; logits of trained tokens."""
+    """One micro-batch as the layers see it. tokens with padding, unless layers run without; pairs of query and key; logits of
+    trained tokens; places of the grid that attention works on."""
 
     rows: int
     width: int
     tokens: int
+    places: int
     pairs: int
     logits: int
     real: int
@@ -34,6 +37,8 @@ class Cut:
     packing: bool
     virtual: int = 0
     """Virtual tokens before each row or line that pass through the layers."""
+    lean: bool = False
+    """Layers run by `models/lean.py`: rows end to end, and a grid for attention alone (`models.attention.Grid`)."""
 
 
 def cut(algorithm: Algorithm, batch: Batch, how: Cut) -> list[list[Pass]]:
@@ -47,14 +52,19 @@ def cut(algorithm: Algorithm, batch: Batch, how: Cut) -> list[list[Pass]]:
 
 def one(batch: Batch, how: Cut) -> Pass:
     """The pass of a micro-batch."""
-    if how.packing:
-        rows, width = 1, int(batch.length.sum()) + how.virtual * len(batch)
-    elif how.sharing:
+    real = int(batch.length.sum())
+    if how.sharing:
         lines = lines_of(batch).behind(how.virtual)
         rows, width = lines.ids.shape
+    elif how.packing and not how.lean:
+        rows, width = 1, real + how.virtual * len(batch)
     else:
-        rows, width = len(batch), batch.ids.shape[1] + how.virtual
-    return Pass(rows, width, rows * width, rows * width * width, int(batch.mask.sum()), int(batch.length.sum()))
+        rows, width = len(batch), (int(batch.length.max()) if how.lean else batch.ids.shape[1]) + how.virtual
+    tokens = rows * width
+    if how.lean:
+        tokens = tokens if how.sharing else real + how.virtual * rows
+        width += -width % STEP
+    return Pass(rows, width, tokens, rows * width, rows * width * width, int(batch.mask.sum()), real)
 
 
 def rows_apart(algorithm: Algorithm, batch: Batch, count: int, how: Cut) -> list[Pass]:

@@ -29,6 +29,8 @@ from plaudit.models.network import Network
 from plaudit.models.tiny import tiny_tokenizer
 from plaudit.schema import Prompt, Sampling
 from plaudit.training.checkpoint import save
+from plaudit.training.estimate.fleet import runs_lean
+from plaudit.training.estimate.passes import Cut, one
 from plaudit.training.estimate.rates import Rates, Wanted, keep, machine
 from plaudit.training.optimizers import Optimizer
 from plaudit.training.options import OptimizerConfig, TrainingConfig
@@ -130,14 +132,16 @@ class _Probe:
 
     def _told(self, batch: Batch, found: Mapping[int, list[Any]], moved: int) -> dict[str, Any]:
         few, more = found[FEW], found[MORE]
-        rows, width = (1, int(batch.length.sum())) if self.w.options[TrainingConfig].packing else batch.ids.shape
-        once = flops.forward(self.shape, rows * width, rows * width * width, layers=1)
-        size = self.w.model.adapter(self.w.options[AdapterConfig]) / self.shape.layers if self.lora else 0
-        extra = flops.adapters(size, rows * width, training=False)
+        adapter = self.w.options[AdapterConfig]
+        lean = runs_lean(self.w.model, adapter)
+        made = one(batch, Cut(len(batch), False, self.w.options[TrainingConfig].packing, lean=lean))
+        once = flops.forward(self.shape, made.tokens, made.pairs, layers=1)
+        size = self.w.model.adapter(adapter) / self.shape.layers if self.lora else 0
+        extra = flops.adapters(size, made.tokens, training=False)
         back = flops.backward(
             self.shape,
-            rows * width,
-            rows * width * width,
+            made.tokens,
+            made.pairs,
             weights=not self.lora,
             layers=1,
             again=self.w.options[TrainingConfig].gradient_checkpointing,
@@ -146,7 +150,7 @@ class _Probe:
         told: dict[str, Any] = {
             "forward": layer[0] / (once + extra),
             "forward_pass": max(0.0, few[0] - layer[0]),
-            "train": layer[1] / (once + back + 3 * extra),
+            "train": layer[1] / (once + back + 4 * extra),
             "train_pass": max(0.0, few[1] - layer[1]),
             "update": few[2] / moved,
         }

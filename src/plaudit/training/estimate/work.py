@@ -76,7 +76,7 @@ class Counter:
             size = t.per_device_eval_batch_size
             batch = eaten.batches[0]
             each = len(batch) / eaten.portion  # rows of one item
-            plain = Cut(size, self.how.sharing, self.how.packing, self.how.virtual)
+            plain = replace(self.how, micro_batch=size)
             passes = rows_apart(self.algorithm, batch, max(1, round(size * each)), plain)
             scale = eaten.held * each / len(batch)
             found = [work.times(scale) for work in [*self._scoring(passes), *self._plain(passes, "forward")]]
@@ -170,9 +170,9 @@ class Counter:
         trunk = head = 0.0
         for one in passes:
             trunk += flops.backward(self.shape, one.tokens, one.pairs, weights=role.whole, layers=layers, again=self.again)
-            trunk += 2 * flops.adapters(role.adapter, one.tokens, training=False)
+            trunk += 3 * flops.adapters(role.adapter, one.tokens, training=False)
             if role.wants & LOGITS:
-                head += 2.0 * self.shape.head * one.logits * (3 if role.whole else 2)
+                head += 2.0 * self.shape.head * one.logits * (3 if role.whole else 1)
         share = len(passes) * layers / self.shape.layers
         back = Work("update", f"{role.name} backward", "train", trunk, head, 0.0)
         return Work("update", forward.part, "train", forward.trunk, forward.head, share), back

@@ -34,8 +34,8 @@ faults: .venv/installed
 	@$(PYTEST) -m faults $(ARGS)
 
 check: .venv/installed
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff format --no-cache --check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy src/plaudit
 
 # torch goes first and with its own dependencies, which differ between its builds; everything else is pinned, so pip resolves nothing.

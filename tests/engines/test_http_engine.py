@@ -5,9 +5,9 @@ import logging
 import socket
 
 import pytest
-from openai_server import serving
 from typer.testing import CliRunner
 
+from openai_server import serving
 from plaudit.engines.base import Engine, require_token_ids, row_seed
 from plaudit.engines.http import HttpEngine
 from plaudit.engines.opening import open_engine

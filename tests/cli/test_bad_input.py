@@ -19,6 +19,7 @@ def runs(nursery, tmp_path_factory):
     return Runs(nursery, tmp_path_factory.mktemp("bad"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", TABLE.values(), ids=TABLE)
 def test_a_mistake_is_one_sentence_and_leaves_the_folder_free(runs, request, case):
     spoil, (verb, *options), parts = case

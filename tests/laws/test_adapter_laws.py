@@ -45,6 +45,7 @@ def apart(a, b):
     return float((a - b).abs().max() / b.abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("kind", ["sft", "reward", "ppo"])
 def test_micro_batches_padding_packing_and_checkpoints_leave_the_gradient_alone(kind, lora):

@@ -48,6 +48,7 @@ def test_a_shared_trunk_leaves_the_gradient_alone(kind):
     assert apart(gradient(kind, batch, micro_batch=3, lora={"lora_layers": 1}, packing=True), shared) < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_whole_steps_of_several_mini_batches_end_at_the_same_weights(kind):
     options = {"num_mini_batches": 2} if has(kind, "num_mini_batches") else {}
@@ -102,6 +103,7 @@ def test_the_usual_mean_of_each_micro_batch_would_break_the_law(kind):
     assert apart(gradients(made), gradient(kind, batch, micro_batch=2)) > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("exact_norm")
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 @pytest.mark.parametrize("kind", KINDS)

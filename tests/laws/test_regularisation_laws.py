@@ -34,6 +34,7 @@ def apart(a, b):
     return float((a - b).abs().max() / b.abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "lora"), KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("kind", ["sft", "reward"])
 def test_regularisation_keeps_the_law(kind, options, lora):

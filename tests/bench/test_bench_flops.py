@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from plaudit.bench.flops import Phase, Shape, causal, generation, limit_seconds, phases, shape_of
+from plaudit.bench.flops import Phase, attention, forward, generation, limit_seconds, phases, products, training
+from plaudit.models.flops import Shape, causal, shape_of
 from plaudit.models.tiny import tiny_model
 
 SMALL = Shape(layers=1, width=2, heads=1, kv_heads=1, head_dim=2, inner=3, vocabulary=5)
@@ -15,11 +16,11 @@ GROUPS = [(3, [4, 2]), (2, [5])]
 
 
 def test_a_forward_pass_by_hand():
-    assert SMALL.body == 34
+    assert SMALL.matrices == 34
     # 3 tokens: 2 x 34 x 3; they see 1, 2 and 3 tokens: 6 pairs; one of them is the answer's
-    assert SMALL.forward([(2, [1])], logits=True) == 204 + 6 * 8 + 20
+    assert forward(SMALL, [(2, [1])], logits=True) == 204 + 6 * 8 + 20
     # the prompt once: 2 + 1 + 1 tokens; the second answer sees the prompt and itself
-    assert SMALL.forward([(2, [1, 1])], logits=False) == 2 * 34 * 4 + (3 + 3 + 3) * 8
+    assert forward(SMALL, [(2, [1, 1])], logits=False) == 2 * 34 * 4 + (3 + 3 + 3) * 8
 
 
 def test_generation_by_hand():
@@ -34,9 +35,7 @@ def test_generation_is_a_forward_pass_cut_into_steps(slots):
     """Token by token or at once, the products are the same; the last token of an answer is never read."""
     rows = [(prompt, [answer]) for prompt, answers in GROUPS for answer in answers]
     cut = sum(phase.flops for phase in generation(SMALL, rows, slots))
-    whole = sum(
-        SMALL.linear(p + a - 1) + SMALL.attention(causal(p + a - 1)) + SMALL.logits(a) for p, answers in rows for a in answers
-    )
+    whole = sum(products(SMALL, p + a - 1, a) + attention(SMALL, causal([p + a - 1])) for p, answers in rows for a in answers)
     assert cut == whole
 
 
@@ -66,20 +65,19 @@ def counted(model, ids, frozen, *, backward=True):
 
 
 def test_torch_counts_the_same(model):
-    shape, rows, tokens = shape_of(model.config.to_dict()), 2, 7
+    shape, rows, tokens = shape_of(model.config), 2, 7
     ids = torch.arange(rows * tokens).view(rows, tokens) % 50
-    products = shape.linear(rows * tokens) + shape.logits(rows * tokens)
-    attention = shape.attention(rows * tokens * tokens)
-    assert counted(model, ids, True, backward=False) == products + attention
-    assert counted(model, ids, False) == 3 * products + 3 * attention
-    assert counted(model, ids, True) == 2 * products + 3 * attention
+    weights, pairs = products(shape, rows * tokens, rows * tokens), attention(shape, rows * tokens * tokens)
+    assert counted(model, ids, True, backward=False) == weights + pairs
+    assert counted(model, ids, False) == 3 * weights + 3 * pairs
+    assert counted(model, ids, True) == 2 * weights + 3 * pairs
 
 
 def test_training_takes_the_factors_that_torch_was_seen_to_take():
     pairs, answers = 6 + (12 + 10) + (6 + 3) + 3 + (10 + 15), 11
-    products = SMALL.linear(3 + 4 + 2 + 2 + 5) + SMALL.logits(answers)
-    assert SMALL.training(GROUPS, logits=True, peft=False) == 3 * products + 3 * SMALL.attention(pairs)
-    assert SMALL.training(GROUPS, logits=True, peft=True) == 2 * products + 3 * SMALL.attention(pairs)
+    weights = products(SMALL, 3 + 4 + 2 + 2 + 5, answers)
+    assert training(SMALL, GROUPS, logits=True, peft=False) == 3 * weights + 3 * attention(SMALL, pairs)
+    assert training(SMALL, GROUPS, logits=True, peft=True) == 2 * weights + 3 * attention(SMALL, pairs)
 
 
 def test_what_each_benchmark_needs():
@@ -88,7 +86,7 @@ def test_what_each_benchmark_needs():
             p.flops for p in phases(name, SMALL, GROUPS, **{"batch": 1, "slots": 4, "epochs": 4, "peft": False} | options)
         )
 
-    policy, scalar = (SMALL.forward(GROUPS, logits=logits) for logits in (True, False))
+    policy, scalar = (forward(SMALL, GROUPS, logits=logits) for logits in (True, False))
     sampled = sum(phase.flops for phase in generation(SMALL, GROUPS, 4))
     assert total("rollout") == sampled
     assert (total("sft"), total("reward"), total("dpo")) == (3 * policy, 3 * scalar, 4 * policy)

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.bench import children
-from plaudit.bench.flops import Phase, Shape, limit_seconds, phases
+from plaudit.bench.flops import Phase, limit_seconds, phases
 from plaudit.bench.work import Work
+from plaudit.models.flops import Shape
 from plaudit.schema import JSON, UserError
 from plaudit.training.progress import Progress
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from plaudit.bench.flops import shape_of
 from plaudit.bench.work import Work
 from plaudit.data.template import encode_answer, encode_prompt
 from plaudit.models.adapters import AdapterConfig
 from plaudit.models.base import Base
+from plaudit.models.flops import shape_of
 from plaudit.models.folder import save_model, save_tokenizer
 from plaudit.models.heads import scalar_head
 from plaudit.models.load import load
@@ -49,7 +49,7 @@ def prepare(work: Work, place: Path) -> dict[str, Any]:
         "folder": str(folder),
         "reward": reward,
         "reward_adapter": adapter,
-        "shape": asdict(shape_of(loaded.model.config.to_dict())),
+        "shape": asdict(shape_of(loaded.model.config)),
         "groups": [groups(loaded.tokenizer, work, number) for number in range(len(work.rows))],
     }
 

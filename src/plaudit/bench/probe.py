@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from plaudit.bench.flops import Shape
+from plaudit.models.flops import Shape
 from plaudit.models.machine import device, fast_bf16
 
 Tensor = torch.Tensor
@@ -32,7 +32,7 @@ def products(shape: Shape, kind: str, rows: int, dtype: torch.dtype, where: torc
     Every layer has weights of its own, so that they come from memory as they do in the model. forward: x W. lora: also the
     gradient of x. train: also that of W.
     """
-    sizes = [*shape.matrices * shape.layers, (shape.width, shape.vocabulary)]
+    sizes = [*shape.sizes * shape.layers, (shape.width, shape.vocabulary)]
     weights = [torch.randn(b, a, dtype=torch.float32, device=where).to(dtype) for a, b in sizes]
     inputs = {a: torch.randn(rows, a, device=where).to(dtype) for a, _ in sizes}
     outputs = {b: torch.randn(rows, b, device=where).to(dtype) for _, b in sizes}

@@ -35,10 +35,15 @@ class Shape:
     """Embedding and output head are one matrix."""
 
     @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(inputs, outputs) of each matrix of one layer: q, k, v, out, the gate where there is one, up, down."""
+        d, h, k, f = self.width, self.heads * self.head_dim, self.kv_heads * self.head_dim, self.inner
+        return [(d, h), (d, k), (d, k), (h, d), *[(d, f)] * (1 + self.gated), (f, d)]
+
+    @property
     def layer(self) -> int:
         """Weights of one layer's matrices; norms and biases are left out."""
-        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        return self.width * (2 * queries + 2 * keys) + (3 if self.gated else 2) * self.width * self.inner
+        return sum(inputs * outputs for inputs, outputs in self.sizes)
 
     @property
     def matrices(self) -> int:

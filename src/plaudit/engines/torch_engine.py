@@ -14,6 +14,7 @@ from torch import Tensor
 from plaudit.engines.base import Progress, check_request
 from plaudit.engines.batching import Loop
 from plaudit.engines.decoder import Decoder, check
+from plaudit.engines.kernels import Compiled, kernels_for
 from plaudit.engines.kv_cache import KVCache
 from plaudit.engines.rows import asked, completions, rows_of
 from plaudit.engines.stop import ends
@@ -83,6 +84,17 @@ class TorchEngine:
         self.loaded = False
         self.decoder.load(weights)
         self.loaded, self.version = True, version
+
+    @property
+    def kernels(self) -> str:
+        """The name of the kernels that it samples with: their last bits differ, so a resumed run needs the same (law 6)."""
+        return self.decoder.kernels.name
+
+    def use(self, kernels: str) -> bool:
+        """Sample with the kernels of this name from now on; False where they cannot be had here, and torch's are used."""
+        decoder = self.decoder
+        decoder.kernels = kernels_for(decoder.shape, decoder.dtype, self.device, kernels == Compiled.name)
+        return self.kernels == kernels
 
     def release(self) -> None:
         """Give the cache's memory back between calls; the next `generate` allocates it again."""

@@ -195,6 +195,7 @@ class Loop:
             "refused_total": self.refused_total,
             "evaluated": self.evaluated,
             "threads": torch.get_num_threads(),
+            "kernels": self.source.kernels,
             "sizes": self.folder.sizes(),
         }
         checkpoint.save(self.folder.path, self.step, {**tensors, "random": random}, state)
@@ -241,6 +242,12 @@ class Loop:
         if state["threads"] != torch.get_num_threads():
             self._tell(f"using {state['threads']} threads as before, so that sums come out the same to the last bit")
             torch.set_num_threads(state["threads"])
+        kernels = state.get("kernels")
+        if kernels is not None and kernels != self.source.kernels:
+            if self.source.use(kernels):
+                self._tell(f"sampling with {kernels} kernels as before, so that answers come out the same to the last bit")
+            else:
+                self._tell(f"this run sampled with {kernels} kernels, which cannot be had here: the last bits will differ")
 
     def _tell(self, text: str) -> None:
         self.folder.event(text)

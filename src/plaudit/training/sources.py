@@ -12,6 +12,7 @@ from plaudit.core.batch import Batch, joined
 from plaudit.data.collate import collate_rollouts
 from plaudit.data.encode import Encoded
 from plaudit.engines.base import Engine, require_token_ids
+from plaudit.engines.torch_engine import TorchEngine
 from plaudit.rewards.base import Context, TrainerState
 from plaudit.rewards.mix import RewardMix
 from plaudit.rewards.mix import metrics as reward_metrics
@@ -39,6 +40,15 @@ class Source(Protocol):
 
     feed: Feed
 
+    @property
+    def kernels(self) -> str | None:
+        """What answers are sampled with, where that decides their last bits."""
+        ...
+
+    def use(self, kernels: str) -> bool:
+        """Sample with these from now on; False where they cannot be had here."""
+        ...
+
     def at(self, step: int, learner: Learner) -> Portion:
         """The batch of step `step` (0-based): a function of seed, step and weights alone."""
         ...
@@ -50,6 +60,8 @@ class Source(Protocol):
 
 class Rows:
     """Offline: rows of a file, in the feed's order."""
+
+    kernels: str | None = None
 
     def __init__(
         self,
@@ -63,6 +75,9 @@ class Rows:
         """`eval_rows` held-out rows come in one batch, and never fewer than `least` where there are so many."""
         self.rows, self.held_out, self.collate, self.feed = rows, held_out, collate, feed
         self.eval_rows, self.least = max(eval_rows, least), least
+
+    def use(self, kernels: str) -> bool:
+        return False
 
     def at(self, step: int, learner: Learner) -> Portion:
         chosen = [self.rows[i] for i in self.feed.at(step)]
@@ -112,6 +127,13 @@ class Rollouts:
         self.beside, self.rounds = beside, rounds
         self.asked: dict[str, Prompt] = {}
         """The prompts of the last answers."""
+
+    @property
+    def kernels(self) -> str | None:
+        return self.engine.kernels if isinstance(self.engine, TorchEngine) else None
+
+    def use(self, kernels: str) -> bool:
+        return isinstance(self.engine, TorchEngine) and self.engine.use(kernels)
 
     def sampling(self, seed: int) -> Sampling:
         """The options as the engine takes them, with a seed of this step's own."""

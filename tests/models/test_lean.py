@@ -4,15 +4,17 @@ import pytest
 import torch
 
 from family_models import family_model
+from plaudit.core.batch import from_rows
 from plaudit.models import attention
 from plaudit.models.attention import Grid
 from plaudit.models.base import AdapterConfig, Base
 from plaudit.models.dropout import Draw
+from plaudit.models.layout import Layout
 from plaudit.models.lean import Cast
 from plaudit.models.network import Network
 from plaudit.training.optimizers import Optimizer
 from plaudit.training.options import OptimizerConfig
-from small_networks import F64, adapter, head, llama, pairs, rollouts, whole
+from small_networks import F64, VOCABULARY, adapter, head, llama, pairs, rollouts, whole
 
 WANT = {"logp", "entropy", "value"}
 LEAN = ["llama", "mistral", "mistral, window", "qwen2", "qwen2, windows"]
@@ -65,6 +67,34 @@ def test_long_rows_and_weights_made_again_say_the_same(monkeypatch):
     assert apart(results(made, False, batch), wanted) < 1e-10
 
 
+def siblings(prompt, answers, dtype=F64):
+    """Two prompts of `prompt` tokens with answers of these lengths; every token of an answer is trained."""
+    generator = torch.Generator().manual_seed(0)
+    ids, mask, group = [], [], []
+    for g in range(2):
+        beginning = torch.randint(3, VOCABULARY, (prompt + g,), generator=generator).tolist()
+        for length in answers:
+            ids.append(beginning + torch.randint(3, VOCABULARY, (length,), generator=generator).tolist())
+            mask.append([0] * len(beginning) + [1] * length)
+            group.append(g)
+    return from_rows(ids, mask, group=group, dtype=dtype)
+
+
+@pytest.mark.usefixtures("exact_norm")
+@pytest.mark.parametrize("family", ["llama", "mistral, window"])
+@pytest.mark.parametrize(("prompt", "answers", "standing"), [(30, (1, 2, 3, 2), 2), (3, (20, 25, 18, 22), 8)])
+def test_shared_prompts_in_lines_or_again_in_each_row_say_the_same(family, prompt, answers, standing, monkeypatch):
+    monkeypatch.setattr(attention, "STEP", 1)
+    made, batch = network(family, F64), siblings(prompt, answers)
+    wanted = results(made, True, batch)
+    made.sharing = True
+    layout = Layout(batch, True, True)
+    assert layout.grid().lines == standing and layout.ids.numel() == 2 * (prompt + sum(answers)) + 1
+    assert apart(results(made, False, batch), wanted) < 1e-10
+    monkeypatch.setattr(attention, "SHORT", 1)
+    assert apart(results(made, False, batch), wanted) < 1e-10
+
+
 @pytest.mark.usefixtures("exact_norm")
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_dropout_drops_the_same(checkpointing):
@@ -114,7 +144,18 @@ def test_a_grid_by_hand(monkeypatch):
     x = torch.arange(8.0).view(4, 2, 1)
     assert grid.laid(x)[1, :, 0, 0].tolist() == [6, 7] and grid.laid(x)[0, 1, :3, 0].tolist() == [1, 3, 5]
     assert torch.equal(grid.taken(grid.laid(x)), x) and grid.width == 4
-    assert grid.empty(2).tolist() == [3, 7, 9, 10, 11, 13, 14, 15]
+    assert sorted(grid.idle(2).tolist()) == [3, 7, 9, 10, 11, 13, 14, 15]
+    assert torch.equal(grid.summed(grid.laid(x)), x)
+
+
+def test_a_token_at_two_places_by_hand(monkeypatch):
+    monkeypatch.setattr(attention, "STEP", 2)
+    grid = Grid(torch.tensor([[0, 1], [0, 2], [0, -1]]))  # token 0 begins three lines
+    x = torch.arange(1.0, 7.0).view(3, 2, 1)
+    laid = grid.laid(x)
+    assert laid[:, 1, 0, 0].tolist() == [2, 2, 2]
+    assert torch.equal(grid.taken(laid), x) and grid.idle(1).tolist() == [2, 4, 5]
+    assert grid.summed(laid)[:, 0, 0].tolist() == [3 * 1, 3, 5]
 
 
 def test_families_with_other_parts_and_adapters_of_other_kinds_keep_the_slow_layers():

@@ -70,15 +70,16 @@ def attend(
 
 
 class Grid:
-    """Where the tokens [N] of a pass stand for attention: lines [L, W], each token at one place, the other places empty.
+    """Where the tokens [N] of a pass stand for attention: lines [L, W], the other places empty.
 
-    places   [L, W] the token in each place, -1 where there is none: behind the tokens of a line
+    places   [L, W] the token in each place, -1 where there is none: behind the tokens of a line. A token that stands at
+             several places must see the same tokens from each of them; what it sees is taken from the first
     allowed  [1 or L, W, W] bool, True where the token of a place may look; None is causal
     W is made a multiple of 32 (`STEP`): softmax in bf16 is three times slower where a line ends within a vector.
     """
 
     def __init__(self, places: Tensor, allowed: Tensor | None = None) -> None:
-        more = -places.shape[1] % STEP
+        more = stepped(places.shape[1]) - places.shape[1]
         self.places = F.pad(places, (0, more), value=-1)
         self.lines, self.width = self.places.shape
         causal = _causal(self.width, self.width, places.device)[None]
@@ -87,6 +88,16 @@ class Grid:
             inside = F.pad(torch.ones_like(places, dtype=torch.bool), (0, more))[:, :, None]
             self.allowed = torch.where(inside, F.pad(allowed, (0, more, 0, more)), causal)
         self.causal = allowed is None
+        flat = self.places.flatten()
+        found = (flat >= 0).nonzero()[:, 0]
+        count = int(flat.max()) + 1
+        first = found.new_full((count,), flat.numel()).scatter_reduce(0, flat[found], found, "amin")
+        self._first = first
+        """The first place of each token."""
+        self._idle = torch.ones_like(flat, dtype=torch.bool).index_fill(0, first, False)
+        """Places where no token stands, or one that has stood before."""
+        self._again = found[self._idle[found]]
+        """Places of tokens that have stood before."""
         self._found: dict[tuple[str, int], Tensor] = {}
         self._biases: dict[torch.dtype, Tensor] = {}
 
@@ -99,21 +110,23 @@ class Grid:
         return self._found[key]
 
     def gather(self, heads: int) -> Tensor:
-        """For each (token, head) its place among (line, head, place)."""
+        """For each (token, head) its first place among (line, head, place)."""
         key = ("gather", heads)
         if key not in self._found:
-            line, place = (self.places >= 0).nonzero(as_tuple=True)
-            order = self.places[line, place].argsort()
-            head = torch.arange(heads, device=self.places.device)
-            self._found[key] = ((line[order, None] * heads + head) * self.width + place[order, None]).flatten()
+            self._found[key] = self._of_heads(self._first, heads).flatten()
         return self._found[key]
 
-    def empty(self, heads: int) -> Tensor:
-        """The places (line, head, place) where no token stands."""
-        key = ("empty", heads)
+    def idle(self, heads: int) -> Tensor:
+        """The places (line, head, place) where no token stands, or one that has stood before."""
+        key = ("idle", heads)
         if key not in self._found:
-            self._found[key] = (self.places < 0)[:, None, :].expand(-1, heads, -1).flatten().nonzero()[:, 0]
+            self._found[key] = self._of_heads(self._idle.nonzero()[:, 0], heads).flatten()
         return self._found[key]
+
+    def _of_heads(self, place: Tensor, heads: int) -> Tensor:
+        """Of places [P] among (line, place) those among (line, head, place), [P, H]."""
+        head = torch.arange(heads, device=place.device)
+        return ((place // self.width)[:, None] * heads + head) * self.width + (place % self.width)[:, None]
 
     def bias(self, dtype: torch.dtype) -> Tensor:
         """0 where a place may look and -inf where it may not, [1 or L, 1, W, W]."""
@@ -132,6 +145,15 @@ class Grid:
         """[L, H, W, D] -> [N, H, D]."""
         heads, size = x.shape[1], x.shape[3]
         return x.reshape(-1, size).index_select(0, self.gather(heads)).view(-1, heads, size)
+
+    def summed(self, x: Tensor) -> Tensor:
+        """[L, H, W, D] -> [N, H, D], all places of a token added up: the gradient of `laid`."""
+        found, place = self.taken(x), self._again
+        if not len(place):
+            return found
+        more = x[place // self.width, :, place % self.width]
+        exact = found.to(torch.promote_types(x.dtype, torch.float32))
+        return exact.index_add_(0, self.places.flatten()[place], more.to(exact.dtype)).to(x.dtype)
 
 
 class _Attend(torch.autograd.Function):
@@ -157,13 +179,13 @@ class _Attend(torch.autograd.Function):
         if weights is None:
             weights = _weights(q, k, grid, ctx.heads)
         grad = grid.laid(gradients[0])
-        grad.view(-1, grad.shape[-1]).index_fill_(0, grid.empty(ctx.heads), 0.0)
+        grad.view(-1, grad.shape[-1]).index_fill_(0, grid.idle(ctx.heads), 0.0)
         grad = grad.view(q.shape)
         grad_v = torch.bmm(weights.transpose(1, 2), grad)
         scores = torch._softmax_backward_data(torch.bmm(grad, v.transpose(1, 2)), weights, -1, weights.dtype)
         grad_q, grad_k = torch.bmm(scores, k), torch.bmm(scores.transpose(1, 2), q)
         shape = (grid.lines, -1, grid.width, q.shape[-1])
-        return *(grid.taken(x.view(shape)) for x in (grad_q, grad_k, grad_v)), None
+        return grid.taken(grad_q.view(shape)), grid.summed(grad_k.view(shape)), grid.summed(grad_v.view(shape)), None
 
 
 def _weights(q: Tensor, k: Tensor, grid: Grid, heads: int) -> Tensor:
@@ -181,6 +203,11 @@ def attend_rows(query: Tensor, key: Tensor, value: Tensor, grid: Grid) -> Tensor
     q, k, v = grid.laid(query), grid.laid(key).repeat_interleave(group, 1), grid.laid(value).repeat_interleave(group, 1)
     allowed = None if grid.causal else grid.allowed[:, None]
     return grid.taken(F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=allowed is None, scale=1.0))
+
+
+def stepped(width: int) -> int:
+    """The next multiple of `STEP`."""
+    return width + -width % STEP
 
 
 def _causal(length: int, reach: int, device: torch.device) -> Tensor:

@@ -8,14 +8,15 @@ from typing import Any
 import torch
 
 from plaudit.core.batch import Batch
-from plaudit.models.attention import Grid
+from plaudit.models.attention import Grid, stepped
 from plaudit.models.sharing import Lines, lines_of
 
 Tensor = torch.Tensor
 
 
 class Layout:
-    """How the rows of a batch lie in the tensors that the layers see: padded [R, T], packed [1, N], or shared [L, W].
+    """How the rows of a batch lie in the tensors that the layers see: padded [R, T], packed [1, N], shared [L, W], or shared
+    lines end to end [1, N], for layers that ask for a `grid`.
 
     inserted  virtual tokens that stand before each row (or line) and pass through the layers (prompt tuning)
     before    virtual tokens that are there as keys and values only, the same for all rows (prefix tuning)
@@ -33,6 +34,8 @@ class Layout:
         if shared:
             self._lines = lines = lines_of(batch).behind(inserted)
             self.ids, self.places, self.index = lines.ids, lines.positions, lines.index
+            if packed:
+                self._join(lines)
             return
         ids = torch.nn.functional.pad(batch.ids, (inserted, 0))
         rows, width = ids.shape
@@ -45,6 +48,16 @@ class Layout:
             index = torch.zeros_like(ids)
             index[real] = torch.arange(self.ids.shape[1], device=device)
         self.index = index[:, inserted:]
+
+    def _join(self, lines: Lines) -> None:
+        """Put the lines end to end, without their padding."""
+        real = torch.zeros(lines.ids.numel(), dtype=torch.bool, device=lines.ids.device)
+        real[lines.index[self.real]] = True
+        real.view(lines.ids.shape)[:, : self.inserted] = True
+        place = real.long().cumsum(0).sub_(1)
+        self.ids, self.places = lines.ids.flatten()[real][None], lines.positions.flatten()[real][None]
+        self.index = place[lines.index.flatten()].view_as(lines.index)
+        self._line_places = torch.where(real, place, -1).view(lines.ids.shape)
 
     @property
     def positions(self) -> Tensor:
@@ -65,26 +78,30 @@ class Layout:
         return None if owner is None else (owner[:, None] == owner[None, :]).tril()[None, None]
 
     def grid(self, window: int | None = None) -> Grid:
-        """Where the tokens stand for attention that takes row by row (or line by line), and what they see of it."""
-        if window is not None and window >= self.ids.shape[1]:
+        """Where the tokens stand for attention that takes row by row (or line by line), and what they see of it.
+
+        Shared beginnings stand in each of their rows again where lines would have more pairs of places: then only products
+        with weights are saved. Both give the same numbers.
+        """
+        if window is not None and window > int(self.places.max()):
             window = None
         if window not in self.grids:
-            places = torch.arange(self.ids.numel(), device=self.ids.device).view(self.ids.shape)
-            if self._owner is not None:
-                width = int(self.places.max()) + 1
-                at = self._owner * width + self.places[0]
-                rows = int(self._owner[-1]) + 1
-                places = torch.full((rows * width,), -1, device=at.device).index_put((at,), places[0]).view(rows, width)
-            allowed = None if self._lines is None else self._lines.mask()[:, 0]
+            places, allowed = self._standing()
             if window is not None:
-                place = torch.arange(places.shape[1], device=places.device)
-                before = (place[:, None] - place)[None]
-                if self._lines is not None:
-                    before = self.places[:, :, None] - self.places[:, None, :]
-                near = (before >= 0) & (before < window)
-                allowed = near if allowed is None else near & allowed
+                positions = self.places.flatten()[places.clamp(min=0)]
+                before = positions[:, :, None] - positions[:, None, :]
+                allowed = (before < window) & (torch.ones_like(before, dtype=torch.bool).tril() if allowed is None else allowed)
             self.grids[window] = Grid(places, allowed)
         return self.grids[window]
+
+    def _standing(self) -> tuple[Tensor, Tensor | None]:
+        """The token at each place of a grid, [L, W], -1 for none; and who sees whom, None where it is causal."""
+        if self.inserted:
+            raise ValueError("layers that ask for a grid know no virtual tokens")
+        rows = torch.where(self.real, self.index, -1)[:, : int(self.real.sum(1).max())]
+        if self._lines is None or _area(rows) <= _area(self._lines.ids):
+            return rows, None
+        return self._line_places, self._lines.mask()[:, 0]
 
     def mask(self, window: int | None = None) -> Tensor | None:
         """`seen`, and of that the last `window` tokens of the row, the token itself included; None is causal.
@@ -120,3 +137,8 @@ class Layout:
         assert virtual is not None
         own = virtual.to(found.dtype)[self.places.clamp(max=self.inserted - 1)]
         return torch.where((self.places < self.inserted)[..., None], own, found)
+
+
+def _area(places: Tensor) -> int:
+    """Pairs of places of a grid [L, W], its width made a multiple as `Grid` does."""
+    return len(places) * stepped(places.shape[1]) ** 2

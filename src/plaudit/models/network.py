@@ -58,7 +58,7 @@ class Network:
     @property
     def packing(self) -> bool:
         """Whether rows lie end to end: where that is asked for, and where nothing speaks against it."""
-        return self._packing or (self.base.lean is not None and not self.sharing)
+        return self._packing or self.base.lean is not None
 
     @packing.setter
     def packing(self, asked: bool) -> None:

@@ -9,7 +9,8 @@ import torch
 
 from plaudit.algorithms.base import Algorithm
 from plaudit.core.batch import Batch
-from plaudit.models.attention import STEP
+from plaudit.models.attention import stepped
+from plaudit.models.layout import Layout
 from plaudit.models.sharing import lines_of
 from plaudit.training import planning
 
@@ -53,6 +54,11 @@ def cut(algorithm: Algorithm, batch: Batch, how: Cut) -> list[list[Pass]]:
 def one(batch: Batch, how: Cut) -> Pass:
     """The pass of a micro-batch."""
     real = int(batch.length.sum())
+    if how.sharing and how.lean:
+        layout = Layout(batch, True, True)
+        grid = layout.grid()
+        rows, width, tokens = grid.lines, grid.width, layout.ids.numel()
+        return Pass(rows, width, tokens, rows * width, rows * width * width, int(batch.mask.sum()), real)
     if how.sharing:
         lines = lines_of(batch).behind(how.virtual)
         rows, width = lines.ids.shape
@@ -62,8 +68,8 @@ def one(batch: Batch, how: Cut) -> Pass:
         rows, width = len(batch), (int(batch.length.max()) if how.lean else batch.ids.shape[1]) + how.virtual
     tokens = rows * width
     if how.lean:
-        tokens = tokens if how.sharing else real + how.virtual * rows
-        width += -width % STEP
+        tokens = real + how.virtual * rows
+        width = stepped(width)
     return Pass(rows, width, tokens, rows * width, rows * width * width, int(batch.mask.sum()), real)
 
 

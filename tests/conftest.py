@@ -25,7 +25,7 @@ def exact_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers.models.mistral.modeling_mistral import MistralRMSNorm
     from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
-    from plaudit.models import fused
+    from plaudit.models import passes
 
     def theirs(self: Any, x: torch.Tensor) -> torch.Tensor:
         return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
@@ -36,4 +36,4 @@ def exact_norm(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for norm in (LlamaRMSNorm, MistralRMSNorm, Qwen2RMSNorm):
         monkeypatch.setattr(norm, "forward", theirs)
-    monkeypatch.setattr(fused, "_normalised", ours)
+    monkeypatch.setattr(passes, "_normalised", ours)

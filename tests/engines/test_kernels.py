@@ -8,14 +8,15 @@ import pytest
 import torch
 from engine_models import PROMPTS, engine, llama
 
-from plaudit.engines import kernels, native, prefill
+from plaudit.engines import kernels, prefill
 from plaudit.engines.kernels import Compiled, Kernels, Where
 from plaudit.engines.kv_cache import KVCache
 from plaudit.engines.sampling import draw, uniforms
 from plaudit.engines.weights import Linear, Norm, packs
+from plaudit.models import native
 from plaudit.schema import Sampling
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="needs a C++ compiler")
+pytestmark = pytest.mark.skipif(kernels.library() is None, reason="needs a C++ compiler")
 TYPES = (torch.float64, torch.float32, torch.bfloat16)
 SHAPES = {
     "smollm": {"heads": 9, "kv_heads": 3, "head_dim": 64},
@@ -42,7 +43,7 @@ def shape(**options):
 
 
 def both(made, dtype):
-    return Kernels(made, dtype), Compiled(made, dtype, native.library())
+    return Kernels(made, dtype), Compiled(made, dtype, kernels.library())
 
 
 def numbers(*size, seed=0):
@@ -222,7 +223,7 @@ def test_compiled_answers_depend_on_prompt_and_seed_alone_and_are_torchs(dtype):
 
 def test_without_a_compiler_torch_does_it_and_that_is_said(monkeypatch, caplog):
     monkeypatch.setattr(native, "COMPILERS", ("no-such-compiler",))
-    monkeypatch.setattr(kernels, "library", native.library.__wrapped__)
+    monkeypatch.setattr(native, "library", native.library.__wrapped__)
     writer = engine(llama(torch.float32))
     assert writer.decoder.kernels.name == "torch" and "C++ compiler" in caplog.text
     assert writer.generate(PROMPTS[:1], 1, Sampling(max_new_tokens=4))[0].tokens
@@ -232,8 +233,8 @@ def test_without_a_compiler_torch_does_it_and_that_is_said(monkeypatch, caplog):
 def test_a_library_that_others_could_have_written_is_not_loaded(monkeypatch, tmp_path):
     monkeypatch.setenv("PLAUDIT_CACHE", str(tmp_path))
     made = []
-    monkeypatch.setattr(native, "_compile", lambda compiler, file: made.append(file) or file.write_bytes(b""))
-    first = native._compiled("c++")
-    assert first.parent == tmp_path / "kernels" and native._compiled("c++") == first and len(made) == 1
+    monkeypatch.setattr(native, "_compile", lambda compiler, source, file: made.append(file) or file.write_bytes(b""))
+    first = native._compiled("c++", kernels.SOURCE)
+    assert first.parent == tmp_path / "kernels" and native._compiled("c++", kernels.SOURCE) == first and len(made) == 1
     first.parent.chmod(0o777)
-    assert native._compiled("c++").parent != first.parent and len(made) == 2
+    assert native._compiled("c++", kernels.SOURCE).parent != first.parent and len(made) == 2

@@ -6,7 +6,10 @@ CPU. Tests hold the two equal.
 
 from __future__ import annotations
 
+import ctypes
 import math
+from ctypes import c_double, c_int, c_long, c_void_p
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +18,29 @@ from torch import Tensor
 from transformers.activations import ACT2FN
 
 from plaudit.engines.kv_cache import KVCache
-from plaudit.engines.native import library
 from plaudit.engines.sampling import draw, finite
 from plaudit.engines.weights import Norm
+from plaudit.models import native
 from plaudit.models.families import Architecture
 from plaudit.schema import Sampling
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+TYPES = ("bfloat16", "float32", "float64")
+FUNCTIONS = {
+    "norm": (c_void_p,) * 4 + (c_long,) * 2 + (c_double, c_int, c_int),
+    "gate": (c_void_p,) * 2 + (c_long,) * 2 + (c_int,),
+    "attend": (c_void_p,) * 9 + (c_long,) * 8 + (c_double, c_double, c_int),
+    "draw": (c_void_p,) * 2 + (c_long,) * 2 + (c_double,) * 2 + (c_void_p,) * 2 + (c_int,),
+}
+
+
+def library() -> ctypes.CDLL | None:
+    """kernels.cpp, compiled: `<name>_<type>`; None without a compiler."""
+    return native.library(SOURCE, "generation", _functions)
+
+
+def _functions() -> dict[str, tuple[Any, ...]]:
+    return {f"{name}_{kind}": arguments for name, arguments in FUNCTIONS.items() for kind in TYPES}
 
 
 def kernels_for(shape: Architecture, dtype: torch.dtype, device: torch.device, compiled: bool | None) -> Kernels:

@@ -14,7 +14,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from plaudit.models.passes import Passes
+
 Tensor = torch.Tensor
+IN_TORCH = Passes()
 NAME = "plaudit"
 SHORT = 512
 """Tokens up to which the scores [rows, heads, T, T] are formed."""
@@ -163,13 +166,13 @@ class _Attend(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, grid: Grid) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, grid: Grid, passes: Passes) -> Tensor:
         heads = query.shape[1]
         q, k, v = (grid.laid(x).view(grid.lines * key.shape[1], -1, x.shape[2]) for x in (query, key, value))
-        weights = _weights(q, k, grid, heads)
+        weights = _weights(q, k, grid, heads, passes)
         out = torch.bmm(weights, v)
         ctx.save_for_backward(q, k, v, weights if grid.width <= KEPT else None)
-        ctx.grid, ctx.heads = grid, heads
+        ctx.grid, ctx.heads, ctx.passes = grid, heads, passes
         return grid.taken(out.view(grid.lines, heads, grid.width, -1))
 
     @staticmethod
@@ -177,28 +180,31 @@ class _Attend(torch.autograd.Function):
         q, k, v, weights = ctx.saved_tensors
         grid: Grid = ctx.grid
         if weights is None:
-            weights = _weights(q, k, grid, ctx.heads)
+            weights = _weights(q, k, grid, ctx.heads, ctx.passes)
         grad = grid.laid(gradients[0])
         grad.view(-1, grad.shape[-1]).index_fill_(0, grid.idle(ctx.heads), 0.0)
         grad = grad.view(q.shape)
         grad_v = torch.bmm(weights.transpose(1, 2), grad)
-        scores = torch._softmax_backward_data(torch.bmm(grad, v.transpose(1, 2)), weights, -1, weights.dtype)
+        back = torch.bmm(grad, v.transpose(1, 2))
+        scores = (ctx.passes if grid.causal else IN_TORCH).softmax_back(weights, back)
         grad_q, grad_k = torch.bmm(scores, k), torch.bmm(scores.transpose(1, 2), q)
         shape = (grid.lines, -1, grid.width, q.shape[-1])
-        return grid.taken(grad_q.view(shape)), grid.summed(grad_k.view(shape)), grid.summed(grad_v.view(shape)), None
+        return grid.taken(grad_q.view(shape)), grid.summed(grad_k.view(shape)), grid.summed(grad_v.view(shape)), None, None
 
 
-def _weights(q: Tensor, k: Tensor, grid: Grid, heads: int) -> Tensor:
+def _weights(q: Tensor, k: Tensor, grid: Grid, heads: int, passes: Passes) -> Tensor:
     """softmax(Q K^T + bias), [L * K, G * W, W]."""
     scores = torch.bmm(q, k.transpose(1, 2))
+    if grid.causal:
+        return passes.softmax(scores.view(-1, grid.width, grid.width), grid.bias(q.dtype)[0, 0]).view(scores.shape)
     scores.view(grid.lines, heads, grid.width, grid.width).add_(grid.bias(q.dtype))
     return scores.softmax(-1)
 
 
-def attend_rows(query: Tensor, key: Tensor, value: Tensor, grid: Grid) -> Tensor:
+def attend_rows(query: Tensor, key: Tensor, value: Tensor, grid: Grid, passes: Passes = IN_TORCH) -> Tensor:
     """Attention of tokens among those of their line: query [N, H, D], already scaled, key and value [N, K, D] -> [N, H, D]."""
     if query.device.type == "cpu" and grid.width <= SHORT:
-        return _Attend.apply(query, key, value, grid)  # type: ignore[no-untyped-call, no-any-return]
+        return _Attend.apply(query, key, value, grid, passes)  # type: ignore[no-untyped-call, no-any-return]
     group = query.shape[1] // key.shape[1]
     q, k, v = grid.laid(query), grid.laid(key).repeat_interleave(group, 1), grid.laid(value).repeat_interleave(group, 1)
     allowed = None if grid.causal else grid.allowed[:, None]

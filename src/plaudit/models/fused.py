@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from plaudit.models.passes import Passes
+
 Tensor = torch.Tensor
 
 
@@ -89,51 +91,21 @@ def _towards(grad: Tensor, linear: Linear, before: Tensor | None) -> Tensor:
     return made
 
 
-def _normalised(x: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(x / rms(x) in `dtype`, 1 / rms(x) [N, 1] in at least float32), where rms(x)^2 = mean(x^2) + eps.
-
-    Of float64 it is taken in float32, as transformers and the engine do: the three then agree to 1e-10.
-    """
-    if x.dtype == torch.float64:
-        low = x.float()
-        inverse = torch.rsqrt(low.square().mean(-1, keepdim=True) + eps)
-        return (low * inverse).to(dtype), inverse.double()
-    exact = torch.promote_types(x.dtype, torch.float32)
-    square = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact).square_()
-    inverse = square.div_(x.shape[-1]).add_(eps).rsqrt_()
-    return torch.mul(x, inverse if x.dtype == exact else inverse.to(x.dtype)).to(dtype), inverse
-
-
-def _norm_backward(
-    normed: Tensor, inverse: Tensor, weight: Tensor, grad: Tensor, needs_weight: bool, dtype: torch.dtype
-) -> tuple[Tensor, Tensor | None]:
-    """Gradients of x (in `dtype`) and of the weight, for y = weight * x / rms(x): with g = weight * grad and n = x / rms(x),
-
-    dx = (g - n mean(g n)) / rms(x)
-    """
-    exact = torch.promote_types(grad.dtype, torch.float32)
-    grad_weight = (grad * normed).sum(0, dtype=exact) if needs_weight else None
-    g = grad * weight.to(grad.dtype)
-    along = torch.linalg.vecdot(g.to(exact), normed.to(exact)).div_(-normed.shape[-1])[:, None]
-    return torch.addcmul(g.to(exact), normed.to(exact), along).mul_(inverse).to(dtype), grad_weight
-
-
 class Norm(torch.autograd.Function):
     """RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467): y = weight * x / rms(x), in the dtype of x."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        normed, _ = _normalised(x, eps, x.dtype)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, passes: Passes) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.eps = eps
-        return normed.mul_(weight.to(x.dtype))
+        ctx.eps, ctx.passes = eps, passes
+        return passes.norm(x, weight, eps, x.dtype)[0]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        normed, inverse = _normalised(x, ctx.eps, x.dtype)
-        grad_x, grad_weight = _norm_backward(normed, inverse, weight, gradients[0], ctx.needs_input_grad[1], x.dtype)
-        return grad_x, grad_weight, None
+        _, kept = ctx.passes.norm(x, weight, ctx.eps, x.dtype)
+        grad_x, grad_weight = ctx.passes.norm_back(x, weight, ctx.eps, gradients[0], kept, ctx.needs_input_grad[1])
+        return grad_x, grad_weight, None, None
 
 
 class Project(torch.autograd.Function):
@@ -141,52 +113,48 @@ class Project(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, norm: Tensor | None, eps: float, linears: tuple[Linear, ...], *_: Any
+        ctx: Any, x: Tensor, norm: Tensor | None, eps: float, passes: Passes, linears: tuple[Linear, ...], *_: Any
     ) -> tuple[Tensor, ...]:
         dtype = linears[0].weight.dtype
-        given = x.to(dtype) if norm is None else _normalised(x, eps, dtype)[0].mul_(norm.to(dtype))
+        given = x.to(dtype) if norm is None else passes.norm(x, norm, eps, dtype)[0]
         ctx.save_for_backward(x, norm)
-        ctx.eps, ctx.linears = eps, linears
+        ctx.eps, ctx.passes, ctx.linears = eps, passes, linears
         return tuple(_apply(given, linear) for linear in linears)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         x, norm = ctx.saved_tensors
-        linears, needs = ctx.linears, ctx.needs_input_grad
-        dtype = linears[0].weight.dtype
-        normed = inverse = None
-        given = x.to(dtype)
-        if norm is not None:
-            normed, inverse = _normalised(x, ctx.eps, dtype)
-            given = normed * norm.to(dtype)
+        linears, needs, passes = ctx.linears, ctx.needs_input_grad, ctx.passes
+        dtype, kept = linears[0].weight.dtype, None
+        if norm is None:
+            given = x.to(dtype)
+        else:
+            given, kept = passes.norm(x, norm, ctx.eps, dtype)
         towards: Tensor | None = None
         found: list[Tensor | None] = []
         for i, (linear, grad) in enumerate(zip(linears, gradients, strict=True)):
-            found += _backward(given, grad, linear, needs[4 + PARTS * i : 4 + PARTS * (i + 1)])
+            found += _backward(given, grad, linear, needs[5 + PARTS * i : 5 + PARTS * (i + 1)])
             towards = _towards(grad, linear, towards) if needs[0] or needs[1] else None
         grad_x, grad_norm = towards, None
-        if norm is not None and normed is not None and inverse is not None and towards is not None:
-            grad_x, grad_norm = _norm_backward(normed, inverse, norm, towards, needs[1], x.dtype)
-        return grad_x.to(x.dtype) if grad_x is not None else None, grad_norm, None, None, *found
+        if norm is not None and towards is not None:
+            grad_x, grad_norm = passes.norm_back(x, norm, ctx.eps, towards, kept, needs[1])
+        return grad_x.to(x.dtype) if grad_x is not None else None, grad_norm, None, None, None, *found
 
 
 class GatedDown(torch.autograd.Function):
-    """y = W_down (silu(gate) * up), silu(z) = z sigmoid(z) (Shazeer 2020, arXiv 2002.05202); keeps gate and up alone."""
+    """y = W_down (silu(gate) * up) (Shazeer 2020, arXiv 2002.05202); keeps gate and up alone."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor, linear: Linear, *_: Any) -> Tensor:
+    def forward(ctx: Any, gate: Tensor, up: Tensor, passes: Passes, linear: Linear, *_: Any) -> Tensor:
         ctx.save_for_backward(gate, up)
-        ctx.linear = linear
-        return _apply(torch.nn.functional.silu(gate).mul_(up), linear)
+        ctx.passes, ctx.linear = passes, linear
+        return _apply(passes.gate(gate, up), linear)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         gate, up = ctx.saved_tensors
-        opened = torch.nn.functional.silu(gate)
-        found = _backward(opened * up, gradients[0], ctx.linear, ctx.needs_input_grad[3:])
-        inside = _towards(gradients[0], ctx.linear, None)
-        grad_up = opened.mul_(inside)
-        return torch.ops.aten.silu_backward(inside.mul_(up), gate), grad_up, None, *found
+        product, grad_gate, grad_up = ctx.passes.gate_back(gate, up, _towards(gradients[0], ctx.linear, None))
+        return grad_gate, grad_up, None, None, *_backward(product, gradients[0], ctx.linear, ctx.needs_input_grad[4:])
 
 
 class Turn(torch.autograd.Function):
@@ -196,19 +164,10 @@ class Turn(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        ctx.angles = cosine, sine
-        return _turned(x, cosine, sine)
+    def forward(ctx: Any, x: Tensor, cosine: Tensor, sine: Tensor, passes: Passes) -> Tensor:
+        ctx.angles, ctx.passes = (cosine, sine), passes
+        return passes.turn(x, cosine, sine)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        cosine, sine = ctx.angles
-        return _turned(gradients[0], cosine, -sine), None, None
-
-
-def _turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    out = torch.empty_like(x)
-    (a, b), (c, d) = x.chunk(2, -1), out.chunk(2, -1)
-    torch.mul(a, cosine, out=c).addcmul_(b, sine, value=-1)
-    torch.mul(b, cosine, out=d).addcmul_(a, sine)
-    return out
+        return ctx.passes.turn(gradients[0], *ctx.angles, sign=-1.0), None, None, None

@@ -16,6 +16,7 @@ from plaudit.models.attention import Grid, attend_rows
 from plaudit.models.dropout import RowDropout
 from plaudit.models.families import Architecture
 from plaudit.models.fused import GatedDown, Linear, Norm, Project, Turn
+from plaudit.models.passes import passes_for
 
 Tensor = torch.Tensor
 
@@ -64,6 +65,7 @@ class Walk:
     ) -> None:
         """`angles` are cosine and sine [1, N, D], `replay` puts back what the dropout of this pass is drawn from."""
         self.made, self.cast, self.grid, self.dtype, self.replay = made, cast, grid, dtype, replay
+        self.passes = passes_for(angles[0].device, dtype)
         cosine, sine = (part[0, :, None, : part.shape[-1] // 2] for part in angles)
         scale = made.head_dim**-0.5
         self.query_angles = (cosine * scale).to(dtype), (sine * scale).to(dtype)
@@ -99,18 +101,18 @@ class Walk:
         maps = {name: self.linear(module) for name, module in named.items()}
         grid = self.grid(made.windows[number])
         query, key, value = self._project(x, getattr(layer, family.input_norm), *(maps[n] for n in family.qkv))
-        query = Turn.apply(query.view(-1, made.heads, made.head_dim), *self.query_angles)
-        key = Turn.apply(key.view(-1, made.kv_heads, made.head_dim), *self.key_angles)
-        seen = attend_rows(query, key, value.view(-1, made.kv_heads, made.head_dim), grid)
+        query = Turn.apply(query.view(-1, made.heads, made.head_dim), *self.query_angles, self.passes)
+        key = Turn.apply(key.view(-1, made.kv_heads, made.head_dim), *self.key_angles, self.passes)
+        seen = attend_rows(query, key, value.view(-1, made.kv_heads, made.head_dim), grid, self.passes)
         (out,) = self._project(seen.reshape(len(x), -1), None, maps[family.out])
         x = x + out
         gate, up = self._project(x, getattr(layer, family.mlp_input_norm), *(maps[n] for n in family.up))
-        return x + GatedDown.apply(gate, up, maps[family.down], *maps[family.down].tensors)
+        return x + GatedDown.apply(gate, up, self.passes, maps[family.down], *maps[family.down].tensors)
 
     def _project(self, x: Tensor, norm: Any, *linears: Linear) -> tuple[Tensor, ...]:
         tensors = [tensor for linear in linears for tensor in linear.tensors]
         weight = None if norm is None else norm.weight
-        made: tuple[Tensor, ...] = Project.apply(x, weight, self.made.eps, linears, *tensors)
+        made: tuple[Tensor, ...] = Project.apply(x, weight, self.made.eps, self.passes, linears, *tensors)
         return made
 
 
@@ -122,4 +124,4 @@ def run_layers(walk: Walk, layers: list[tuple[int, Any]], hidden: Tensor, *, che
             return walk.layer(layer, number, x)
 
         hidden = checkpoint(run, hidden, use_reentrant=False) if checkpointing and torch.is_grad_enabled() else run(hidden)
-    return hidden if norm is None else Norm.apply(hidden, norm.weight, walk.made.eps)
+    return hidden if norm is None else Norm.apply(hidden, norm.weight, walk.made.eps, walk.passes)

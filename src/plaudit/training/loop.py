@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from plaudit.models import passes
 from plaudit.schema import UserError
 from plaudit.training import checkpoint, usage
 from plaudit.training.folder import RunFolder
@@ -195,7 +196,7 @@ class Loop:
             "refused_total": self.refused_total,
             "evaluated": self.evaluated,
             "threads": torch.get_num_threads(),
-            "kernels": self.source.kernels,
+            "kernels": {"sampling": self.source.kernels, "training": passes.in_use(self.learner.device)},
             "sizes": self.folder.sizes(),
         }
         checkpoint.save(self.folder.path, self.step, {**tensors, "random": random}, state)
@@ -242,12 +243,17 @@ class Loop:
         if state["threads"] != torch.get_num_threads():
             self._tell(f"using {state['threads']} threads as before, so that sums come out the same to the last bit")
             torch.set_num_threads(state["threads"])
-        kernels = state.get("kernels")
-        if kernels is not None and kernels != self.source.kernels:
-            if self.source.use(kernels):
-                self._tell(f"sampling with {kernels} kernels as before, so that answers come out the same to the last bit")
-            else:
-                self._tell(f"this run sampled with {kernels} kernels, which cannot be had here: the last bits will differ")
+        sampling, training = state["kernels"]["sampling"], state["kernels"]["training"]
+        if sampling not in (None, self.source.kernels):
+            self._went_on("sampling", sampling, self.source.use(sampling))
+        if training != passes.in_use(self.learner.device):
+            self._went_on("training", training, passes.use(training))
+
+    def _went_on(self, what: str, kernels: str, same: bool) -> None:
+        if same:
+            self._tell(f"{what} with {kernels} kernels as before, so that it comes out the same to the last bit")
+        else:
+            self._tell(f"{what} was done with {kernels} kernels, which cannot be had here: the last bits will differ")
 
     def _tell(self, text: str) -> None:
         self.folder.event(text)

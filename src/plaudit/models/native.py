@@ -1,6 +1,6 @@
-"""kernels.cpp, compiled once by the machine's own C++ compiler and kept in the cache folder.
+"""C++ sources of this package, compiled once by the machine's own compiler and kept in the cache folder.
 
-Without a compiler, or where compiling fails, there is no library and torch does the same (`kernels.Kernels`).
+Without a compiler, or where compiling fails, there is no library, and torch does the same.
 """
 
 from __future__ import annotations
@@ -13,58 +13,55 @@ import os
 import shutil
 import subprocess
 import tempfile
-from ctypes import c_double, c_int, c_long, c_void_p
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from plaudit.models.folder import cache_folder
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
+HEADER = Path(__file__).with_name("numbers.h")
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-march=native", "-shared", "-fPIC")
 """OpenMP's library is the one that torch has loaded, so both share their threads."""
 WIDE = "-mprefer-vector-width=512"
 """For x86 alone: compilers there keep to half the width otherwise."""
-ARGUMENTS = {
-    "norm": (c_void_p,) * 4 + (c_long,) * 2 + (c_double, c_int, c_int),
-    "gate": (c_void_p,) * 2 + (c_long,) * 2 + (c_int,),
-    "attend": (c_void_p,) * 9 + (c_long,) * 8 + (c_double, c_double, c_int),
-    "draw": (c_void_p,) * 2 + (c_long,) * 2 + (c_double,) * 2 + (c_void_p,) * 2 + (c_int,),
-}
-TYPES = ("bfloat16", "float32", "float64")
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """The compiled kernels as `<name>_<type>`; None where they cannot be had, which is said once."""
+def library(source: Path, slower: str, functions: Callable[[], Mapping[str, tuple[Any, ...]]]) -> ctypes.CDLL | None:
+    """The compiled source; None where it cannot be had, which is said once: `slower` is what is slower then.
+
+    `functions`: name -> types of the arguments of what it must hold; all return nothing.
+    """
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
-        _say("generation is slower without a C++ compiler: install g++ or clang++, and it is used by itself.")
+        _say(f"{slower} is slower without a C++ compiler: install g++ or clang++, and it is used by itself.")
         return None
     try:
-        found = ctypes.CDLL(str(_compiled(compiler)))
-        for name, arguments in ARGUMENTS.items():
-            for kind in TYPES:
-                function = getattr(found, f"{name}_{kind}")
-                function.argtypes, function.restype = arguments, None
+        found = ctypes.CDLL(str(_compiled(compiler, source)))
+        for name, arguments in functions().items():
+            function = getattr(found, name)
+            function.argtypes, function.restype = arguments, None
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
-        _say(f"generation is slower: {compiler} could not make its kernels ({error}), so torch alone is used.")
+        _say(f"{slower} is slower: {compiler} could not make its kernels ({error}), so torch alone is used.")
         return None
     return found
 
 
-def _compiled(compiler: str) -> Path:
+def _compiled(compiler: str, source: Path) -> Path:
     """The library's file; compiled where the cache has none for this source, compiler and processor.
 
     A file that another user could have written is never loaded.
     """
     about = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60).stdout
-    key = hashlib.sha256(b"\0".join((SOURCE.read_bytes(), about, " ".join(FLAGS).encode(), _processor()))).hexdigest()[:16]
+    texts = source.read_bytes(), HEADER.read_bytes(), about, " ".join(FLAGS).encode(), _processor()
+    key = hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
     folder = cache_folder() / "kernels"
-    file = folder / f"decoding-{key}.so"
+    file = folder / f"{source.stem}-{key}.so"
     if file.exists() and _own(folder) and _own(file):
         return file
-    _say("compiling the kernels of the torch engine, once on this machine (some seconds) ...")
+    _say(f"compiling {source.name}, once on this machine (some seconds) ...")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         private = _own(folder) and os.access(folder, os.W_OK)
@@ -72,7 +69,7 @@ def _compiled(compiler: str) -> Path:
         private = False
     with tempfile.TemporaryDirectory() as place:
         made = Path(place) / "kernels.so"
-        _compile(compiler, made)
+        _compile(compiler, source, made)
         if not private:  # loaded from here, and gone with the process
             kept = Path(tempfile.mkdtemp(prefix="plaudit-")) / made.name
             atexit.register(shutil.rmtree, kept.parent, ignore_errors=True)
@@ -84,9 +81,10 @@ def _compiled(compiler: str) -> Path:
     return file
 
 
-def _compile(compiler: str, file: Path) -> None:
+def _compile(compiler: str, source: Path, file: Path) -> None:
     for flags in ((*FLAGS, WIDE), FLAGS):
-        done = subprocess.run([compiler, *flags, "-o", str(file), str(SOURCE)], capture_output=True, text=True, timeout=300)
+        command = [compiler, *flags, f"-I{HEADER.parent}", "-o", str(file), str(source)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         if done.returncode == 0:
             return
     last = done.stderr.strip().splitlines()

@@ -1,0 +1,208 @@
+// What a decoder layer does beside its matrix products where it is trained, one pass over memory each: norms, gates, rotary angles,
+// causal softmax, and their gradients. Compiled at first use (native.py); passes.py says the same in torch, and is used where
+// there is no compiler. Rows are computed by themselves; sums over rows are taken in blocks, so that the number of threads
+// changes nothing.
+//
+// X is what the residual stream is held in, S what is computed in; sums are float.
+#include "numbers.h"
+
+namespace {
+
+template <class T> inline void read_line(const T *__restrict from, float *__restrict to, long size) {
+#pragma omp simd
+    for (long i = 0; i < size; i++) to[i] = wide(from[i]);
+}
+
+inline float inverse_rms(const float *x, long size, double eps) {
+    float total = 0;
+#pragma omp simd reduction(+ : total)
+    for (long i = 0; i < size; i++) total += x[i] * x[i];
+    return 1.0f / std::sqrt(total / float(size) + float(eps));
+}
+
+// out = weight * x / rms(x)
+template <class X, class S>
+void norm_rows(const X *x, const float *weight, S *out, long rows, long size, double eps, int threads) {
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        std::vector<float> room(size);
+        float *line = room.data();
+#pragma omp for schedule(static)
+        for (long row = 0; row < rows; row++) {
+            read_line(x + row * size, line, size);
+            const float scale = inverse_rms(line, size, eps);
+            S *to = out + row * size;
+#pragma omp simd
+            for (long i = 0; i < size; i++) put(to[i], line[i] * scale * weight[i]);
+        }
+    }
+}
+
+constexpr long BLOCK = 64;
+
+// With n = x / rms(x) and g = weight * grad: to = (g - n mean(g n)) / rms(x); part [blocks, size] gets the sums of grad * n over
+// BLOCK rows each, where it is given.
+template <class X, class S>
+void norm_back_rows(const X *x, const float *weight, const S *grad, X *to, float *part, long rows, long size, double eps,
+                    int threads) {
+    const long blocks = (rows + BLOCK - 1) / BLOCK;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        std::vector<float> room(2 * size);
+        float *n = room.data(), *g = n + size;
+#pragma omp for schedule(static)
+        for (long block = 0; block < blocks; block++) {
+            float *sums = part ? part + block * size : nullptr;
+            if (sums) std::fill(sums, sums + size, 0.0f);
+            for (long row = block * BLOCK; row < std::min(rows, (block + 1) * BLOCK); row++) {
+                read_line(x + row * size, n, size);
+                read_line(grad + row * size, g, size);
+                const float scale = inverse_rms(n, size, eps);
+                float along = 0;
+#pragma omp simd reduction(+ : along)
+                for (long i = 0; i < size; i++) {
+                    n[i] *= scale;
+                    along += g[i] * weight[i] * n[i];
+                }
+                if (sums)
+#pragma omp simd
+                    for (long i = 0; i < size; i++) sums[i] += g[i] * n[i];
+                along /= float(size);
+                X *out = to + row * size;
+#pragma omp simd
+                for (long i = 0; i < size; i++) put(out[i], (g[i] * weight[i] - n[i] * along) * scale);
+            }
+        }
+    }
+}
+
+inline float sigmoid(float x) {
+    const float e = power(x > 0 ? -x : x);  // never overflows
+    return (x > 0 ? 1.0f : e) / (1.0f + e);
+}
+
+constexpr long STRETCH = 4096;  // numbers of one turn of a thread
+
+// out = silu(gate) * up
+template <class S> void gate_all(const S *gate, const S *up, S *out, long count, int threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+    for (long from = 0; from < count; from += STRETCH) {
+        const long end = std::min(count, from + STRETCH);
+#pragma omp simd
+        for (long i = from; i < end; i++) {
+            const float x = wide(gate[i]);
+            put(out[i], x * sigmoid(x) * wide(up[i]));
+        }
+    }
+}
+
+// Of out = silu(gate) * up, and of its gradient `grad`: out itself, the gradient of gate, and that of up in place of grad.
+template <class S> void gate_back_all(const S *gate, const S *up, S *grad, S *out, S *grad_gate, long count, int threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+    for (long from = 0; from < count; from += STRETCH) {
+        const long end = std::min(count, from + STRETCH);
+#pragma omp simd
+        for (long i = from; i < end; i++) {
+            const float x = wide(gate[i]), u = wide(up[i]), d = wide(grad[i]), s = sigmoid(x), opened = x * s;
+            put(out[i], opened * u);
+            put(grad_gate[i], d * u * (s + opened * (1.0f - s)));
+            put(grad[i], d * opened);
+        }
+    }
+}
+
+// Halves (a, b) of each head become (a cos - sign b sin, b cos + sign a sin): x [rows, heads, 2 half], angles [rows, half].
+template <class S>
+void turn_rows(const S *x, const S *cosine, const S *sine, S *out, long rows, long heads, long half, double sign, int threads) {
+    const float way = float(sign);
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+    for (long row = 0; row < rows; row++)
+        for (long head = 0; head < heads; head++) {
+            const S *from = x + (row * heads + head) * 2 * half, *c = cosine + row * half, *s = sine + row * half;
+            S *to = out + (row * heads + head) * 2 * half;
+#pragma omp simd
+            for (long i = 0; i < half; i++) {
+                const float a = wide(from[i]), b = wide(from[i + half]), turn = way * wide(s[i]), stay = wide(c[i]);
+                put(to[i], a * stay - b * turn);
+                put(to[i + half], b * stay + a * turn);
+            }
+        }
+}
+
+// Row r of scores [rows, width] belongs to place r % width: a softmax of its places up to that one, 0 behind it. In place.
+template <class S> void softmax_rows(S *scores, long rows, long width, int threads) {
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        std::vector<float> room(width);
+        float *line = room.data();
+#pragma omp for schedule(static)
+        for (long row = 0; row < rows; row++) {
+            S *to = scores + row * width;
+            const long count = row % width + 1;
+            read_line(to, line, count);
+            float top = -std::numeric_limits<float>::infinity(), sum = 0;
+#pragma omp simd reduction(max : top)
+            for (long i = 0; i < count; i++) top = line[i] > top ? line[i] : top;
+#pragma omp simd reduction(+ : sum)
+            for (long i = 0; i < count; i++) {
+                line[i] = power(line[i] - top);
+                sum += line[i];
+            }
+            const float part = 1.0f / sum;
+#pragma omp simd
+            for (long i = 0; i < count; i++) put(to[i], line[i] * part);
+            for (long i = count; i < width; i++) put(to[i], 0.0f);
+        }
+    }
+}
+
+// grad <- P (grad - sum(P grad)) of such a softmax P.
+template <class S> void softmax_back_rows(const S *weights, S *grad, long rows, long width, int threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+    for (long row = 0; row < rows; row++) {
+        const S *p = weights + row * width;
+        S *d = grad + row * width;
+        const long count = row % width + 1;
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (long i = 0; i < count; i++) sum += wide(p[i]) * wide(d[i]);
+#pragma omp simd
+        for (long i = 0; i < count; i++) put(d[i], wide(p[i]) * (wide(d[i]) - sum));
+        for (long i = count; i < width; i++) put(d[i], 0.0f);
+    }
+}
+
+}  // namespace
+
+#define NORMS(NAME, X, S)                                                                                                         \
+    extern "C" void norm_##NAME(const void *x, const float *weight, void *out, long rows, long size, double eps, int threads) {  \
+        norm_rows((const X *)x, weight, (S *)out, rows, size, eps, threads);                                                     \
+    }                                                                                                                            \
+    extern "C" void norm_back_##NAME(const void *x, const float *weight, const void *grad, void *to, float *part, long rows,     \
+                                     long size, double eps, int threads) {                                                       \
+        norm_back_rows((const X *)x, weight, (const S *)grad, (X *)to, part, rows, size, eps, threads);                          \
+    }
+NORMS(float32_float32, float, float)
+NORMS(float32_bfloat16, float, bf16)
+NORMS(bfloat16_bfloat16, bf16, bf16)
+
+#define OTHERS(NAME, S)                                                                                                           \
+    extern "C" void gate_##NAME(const void *gate, const void *up, void *out, long count, int threads) {                          \
+        gate_all((const S *)gate, (const S *)up, (S *)out, count, threads);                                                      \
+    }                                                                                                                            \
+    extern "C" void gate_back_##NAME(const void *gate, const void *up, void *grad, void *out, void *grad_gate, long count,       \
+                                     int threads) {                                                                              \
+        gate_back_all((const S *)gate, (const S *)up, (S *)grad, (S *)out, (S *)grad_gate, count, threads);                      \
+    }                                                                                                                            \
+    extern "C" void turn_##NAME(const void *x, const void *cosine, const void *sine, void *out, long rows, long heads,           \
+                                long half, double sign, int threads) {                                                           \
+        turn_rows((const S *)x, (const S *)cosine, (const S *)sine, (S *)out, rows, heads, half, sign, threads);                 \
+    }                                                                                                                            \
+    extern "C" void softmax_##NAME(void *scores, long rows, long width, int threads) {                                           \
+        softmax_rows((S *)scores, rows, width, threads);                                                                         \
+    }                                                                                                                            \
+    extern "C" void softmax_back_##NAME(const void *weights, void *grad, long rows, long width, int threads) {                   \
+        softmax_back_rows((const S *)weights, (S *)grad, rows, width, threads);                                                  \
+    }
+OTHERS(float32, float)
+OTHERS(bfloat16, bf16)

@@ -127,8 +127,10 @@ def save_merged(folder: Path, base: Base, name: str | None) -> None:
     """The whole model with one adapter merged in, in float32, as a folder of its own; UserError where it cannot be written."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_config(base.model.config, dtype=torch.float32)
-    model.load_state_dict({key: value.float() for key, value in base.merged(name)})
+    with torch.device("meta"):  # no memory of its own: the weights are put in its places
+        model = AutoModelForCausalLM.from_config(base.model.config, dtype=torch.float32)
+    model.load_state_dict({key: value.float() for key, value in base.merged(name)}, assign=True)
+    model.tie_weights()
     model.generation_config = base.model.generation_config
     save_model(model, base.tokenizer, folder)
 

@@ -88,13 +88,14 @@ def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Map
     from safetensors.torch import save as to_bytes
 
     manifest = {}
-    files = {
-        f"{name}.safetensors": to_bytes({k: v.contiguous().cpu() for k, v in part.items()}) for name, part in tensors.items()
-    }
-    files["state.json"] = json.dumps(state, indent=1).encode()
-    for name, content in files.items():
+
+    def write(name: str, content: bytes) -> None:
         _write_synced(folder / name, content)
         manifest[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+    for name, part in tensors.items():  # one at a time: all of them together are three times the model
+        write(f"{name}.safetensors", to_bytes({k: v.contiguous().cpu() for k, v in part.items()}))
+    write("state.json", json.dumps(state, indent=1).encode())
     _write_synced(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
     _sync(folder)
 

@@ -8,7 +8,7 @@ import pytest
 
 from openai_server import serving
 from plaudit.cli import main as cli
-from plaudit.data.augment import AugmentConfig, cleaned, read_rows
+from plaudit.data.augment import AugmentConfig, cleaned, read_rows, shared_words
 from plaudit.data.check import check
 from plaudit.data.inspect import natural
 from plaudit.data.readers import read, read_jsonl, write_rows
@@ -88,6 +88,33 @@ def test_what_becomes_a_row_and_why_the_rest_does_not(pairs, tmp_path):
     ]
     assert len(asked) == 7 and asked[0]["messages"][0]["content"].startswith("Rewrite the following text in other words.")
     assert not (tmp_path / "new.jsonl.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("Ce train va de la gare à la ville et il part quand le soir est là", "another language"),
+        ("Birds sing early and the river runs on past old stones", "too few words of its source"),
+        ("When does that train leave for the city in the evening", None),
+    ],
+)
+def test_a_text_that_says_something_else_is_left_out(said, reason, tmp_path):
+    rows = [{"prompt": "When does the train to the city leave in the evening?", "completion": "At eight."}] * 2
+    rows[1] = {**rows[1], "prompt": "What is it?"}
+    given = file_of(tmp_path / "rows.jsonl", rows)
+
+    def says(request):
+        return (said if "train" in request else "what, pray, is it then"), "stop"
+
+    result, _, _ = rewritten(given, tmp_path / "new.jsonl", says=says)
+    assert result["left_out"] == ({reason: 1} if reason else {}) and result["rows"] == (1 if reason else 2)
+    loose = {"keep_language": False, "min_shared_words": 0}
+    assert rewritten(given, tmp_path / "loose.jsonl", says=says, **loose)[0]["rows"] == 2
+
+
+def test_shared_words_by_hand():
+    assert shared_words("Ask me: when?", "when do you ask") == 2 / 3 and shared_words("东西好", "好东西吗") == 1
+    assert shared_words("", "a") == 0
 
 
 def test_a_second_text_must_differ_from_the_first(pairs, tmp_path):

@@ -20,8 +20,9 @@ from plaudit.config import config
 from plaudit.data.convert import natural_row
 from plaudit.data.inspect import natural
 from plaudit.data.items import Item, Making, kind_of
+from plaudit.data.language import UNKNOWN, guess
 from plaudit.data.layouts.base import Tally
-from plaudit.data.near import jaccard, shingles
+from plaudit.data.near import WORD, jaccard, shingles
 from plaudit.data.parts import parts
 from plaudit.data.readers import Pipeline, class_names
 from plaudit.data.split import SPLIT_KEY, home_key, normal, prompt_key
@@ -56,6 +57,11 @@ class AugmentConfig:
     """A text that shares this much of its word triples with its source, or with an earlier one of it, is left out."""
     keep_numbers: bool = True
     """A text that lost or invented a number is left out."""
+    keep_language: bool = True
+    """A text whose language is another one, so far as both can be guessed, is left out."""
+    min_shared_words: Annotated[float, Ge(0), Le(1)] = 0.25
+    """A text is left out where fewer of its words, or of its source's if that has fewer, stand in the other: it says something
+    else."""
     sides: tuple[str, str] = ("response_a", "response_b")
     """swap_sides: the columns that hold the two answers."""
     side_labels: dict[str, str] | None = None
@@ -195,6 +201,10 @@ class Sieve:
             return "empty"
         if options.keep_numbers and numbers(text) != numbers(source.text):
             return "a number lost or invented"
+        if options.keep_language and UNKNOWN not in (languages := {guess(text), guess(source.text)}) and len(languages) > 1:
+            return "another language"
+        if shared_words(text, source.text) < options.min_shared_words:
+            return "too few words of its source"
         mine = shingles(text)
         known = self.earlier.get(place) or [shingles(source.text)]
         if normal(text) == normal(source.text) or jaccard(known[0], mine) >= options.max_similarity:
@@ -211,6 +221,12 @@ class Sieve:
 def numbers(text: str) -> Counter[str]:
     """The numbers in a text, and how often each stands there."""
     return Counter(re.findall(r"\d+", text))
+
+
+def shared_words(one: str, other: str) -> float:
+    """The overlap coefficient of the sets of words of two texts: shared words over those of the text with fewer."""
+    a, b = (set(WORD.findall(text.casefold())) for text in (one, other))
+    return len(a & b) / min(len(a), len(b)) if a and b else 0.0
 
 
 def cleaned(answer: str, source: str) -> str:

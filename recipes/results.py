@@ -122,7 +122,7 @@ EXPERIMENTS = (
         "banking77/train.jsonl",
         "classify",
         "eval_accuracy",
-        {"num_train_epochs": 3, "learning_rate": 5e-4, "share_prompts": False},
+        {"num_train_epochs": 2, "learning_rate": 5e-4, "share_prompts": False},
         banking,
     ),
 )

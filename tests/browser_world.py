@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
 import pytest
 
+from docs_scripts import script
 from plaudit.store import Store
 
-ROOT = Path(__file__).parents[1]
-_spec = importlib.util.spec_from_file_location("screens", ROOT / "docs" / "screens.py")
-screens = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(screens)
-
+screens = script("screens")
 IN_A_BROWSER = [
     pytest.mark.browser,
     pytest.mark.slow,

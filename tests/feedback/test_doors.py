@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import time
 
 import pytest
@@ -140,8 +142,22 @@ def test_login_logout_and_an_expired_session(app):
     away = again.post("/login", data={"name": "lin", "password": "correct horse", "next": "//evil.example"})
     assert away.headers["location"] == "/" and again.get("/people").status_code == 200
     app.state.server.writer.do(lambda store: store.db.execute("UPDATE sessions SET expires_at = ?", (time.time() - 1,)))
-    assert again.get("/people").headers["location"] == "/login?next=/people"
+    assert again.get("/people").headers["location"] == "/login?next=%2Fpeople"
     assert digest_of(again) != again.cookies["plaudit_session"]
+
+
+@pytest.mark.parametrize(
+    "asked", ["/runs/a%26next%3D//evil.example", "/runs/50%25%23x", "/runs/%E4%BD%A0%3Fa", "/data?a=1&next=//evil.example"]
+)
+def test_a_login_leads_back_to_the_very_page_that_was_asked_for(app, asked):
+    account(app, "lin", "admin")
+    stranger = Browser(app)
+    door = stranger.get(asked).headers["location"]
+    form = stranger.get(door).text.split('<form method="post" action="/login"')[1]
+    back = html.unescape(re.search(r'name="next" value="([^"]*)"', form)[1])
+    answer = stranger.post("/login", data={"name": "lin", "password": "correct horse", "next": back})
+    assert answer.status_code == 303 and answer.headers["location"] == asked
+    assert stranger.submit("/display", {"language": "zh", "next": back}).headers["location"] == asked
 
 
 def test_a_changed_password_ends_the_other_sessions(app):

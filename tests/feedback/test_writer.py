@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,8 +9,8 @@ import threading
 
 import pytest
 
-from feedback_world import seeded
-from plaudit.feedback import passwords
+from docs_scripts import script
+from feedback_world import running, seeded
 from plaudit.feedback.client import FeedbackClient
 from plaudit.feedback.writer import Readers, Unavailable, Writer
 from plaudit.schema import Message, Prompt, UserError
@@ -120,72 +118,37 @@ def test_too_many_who_wait_are_refused_instead_of_filling_the_memory(writer, mon
     first.join()
 
 
-class Process:
-    """`plaudit feedback` as a process of its own, on one port through all its lives."""
-
-    def __init__(self, folder):
-        self.folder, self.port, self.process = folder, 0, None
-
-    def start(self):
-        command = [sys.executable, "-m", "plaudit", "feedback", "--project", str(self.folder), "--port", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.port = int(re.search(r":(\d+)  ", self.process.stdout.readline())[1])
-
-    def kill(self):
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-def people_with_tokens(path, number):
-    """Accounts in a store; returns the token of each."""
-    found = {}
-    with Store(path) as store:
-        for place in range(number):
-            name, secret = f"person {place}", passwords.new()
-            store.add_account(name, "annotator", "")
-            store.add_token(passwords.digest(secret), name, "test")
-            found[name] = secret
-    return found
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("people", "kills", "each"), [(5, 3, 10)])
-def test_a_judgement_that_was_acknowledged_is_there_exactly_once_after_kills(tmp_path, people, kills, each):
-    seeded(tmp_path / "store.sqlite", questions=people * each)
-    tokens = people_with_tokens(tmp_path / "store.sqlite", people)
-    server, acknowledged, lock, failures = Process(tmp_path), [], threading.Lock(), []
-    server.start()
-
-    def judge(name, secret):
-        try:
-            with FeedbackClient(f"http://127.0.0.1:{server.port}", secret, tries=60, pause=0.02) as client:
-                for turn in range(each):
-                    act = client.judge(client.next("rating")["lease"], {"stars": 1 + turn % 5})
-                    with lock:
-                        acknowledged.append((name, act))
-        except Exception as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=judge, args=item) for item in tokens.items()]
-    for thread in threads:
-        thread.start()
-    for done in range(1, kills + 1):  # kills are spread over the work
-        while len(acknowledged) < done * people * each // (kills + 2) and not failures:
-            threading.Event().wait(0.005)
-        server.kill()
-        server.start()
-    for thread in threads:
-        thread.join()
-    server.kill()
-    assert failures == []
-    with Store(tmp_path / "store.sqlite") as store:
-        kept = store.feedback(current=False)
-        assert store.db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-    assert sorted(acknowledged) == sorted((act.annotator, act.id) for act in kept), "each exactly once, and nothing else"
-    assert len({(act.annotator, act.assignment.completion_ids) for act in kept}) == people * each, "nobody was asked twice"
+def test_what_ten_people_were_told_is_there_exactly_once_after_two_kills(tmp_path):
+    """The short form of `make load`; that one has 50 people and 5 kills."""
+    outcome = script("load").load(tmp_path, people=10, seconds=10, kills=2, thinking=0.5)
+    assert outcome.failures == []
+    assert (outcome.lost, outcome.doubled, outcome.unasked) == (0, 0, 0)
+    assert len(outcome.judged) > 20 and len(outcome.starts) == 3 and outcome.whole
 
 
-def test_the_server_starts_quickly_and_loads_no_torch(tmp_path):
+def test_the_comparison_sees_what_was_lost_doubled_or_never_told(tmp_path):
+    load = script("load")
+    seeded(tmp_path / "store.sqlite", questions=3)
+    acts = []
+    with running(tmp_path) as app:
+        questions = app.state.server.questions
+        for number in range(3):
+            lease = questions.next("ada", "rating")
+            acts.append(questions.answer(lease.id, "ada", {"stars": 3}, key=f"key-{number}")["feedback"])
+    told = [("ada", act) for act in acts]
+    for judged, found in (
+        (told, (0, 0, 0)),
+        (told[:2], (0, 0, 1)),
+        ([*told, ("ben", acts[0])], (1, 0, 0)),
+        ([*told, told[0]], (1, 1, 0)),
+    ):
+        outcome = load.Outcome(judged=judged)
+        outcome.compare(tmp_path / "store.sqlite")
+        assert (outcome.lost, outcome.doubled, outcome.unasked) == found and outcome.whole == (found == (0, 0, 0))
+
+
+def test_the_server_opens_without_anything_heavy(tmp_path):
     code = (
         "import sys, time\nbegan = time.perf_counter()\n"
         "from plaudit.feedback.app import create_app\nfrom plaudit.feedback.server import Settings\nfrom pathlib import Path\n"
@@ -202,7 +165,7 @@ def test_sigterm_ends_the_server_and_its_streams_with_everything_on_the_disk(tmp
     seeded(tmp_path / "store.sqlite", questions=1)
     (tmp_path / "runs" / "x").mkdir(parents=True)
     (tmp_path / "runs" / "x" / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
-    server = Process(tmp_path)
+    server = script("load").Process(tmp_path)
     server.start()
     with FeedbackClient(f"http://127.0.0.1:{server.port}") as client:
         client.judge(client.next("rating")["lease"], {"stars": 3})

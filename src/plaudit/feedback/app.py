@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from plaudit import __version__
 from plaudit.feedback import api
-from plaudit.feedback.asking import Ask, Forbidden, LoginNeeded, wants_json
+from plaudit.feedback.asking import Ask, Forbidden, LoginNeeded, here, wants_json
 from plaudit.feedback.language import preferred
 from plaudit.feedback.protection import Protection
 from plaudit.feedback.screens import account, data, exchange, home, judging, people, review, talking, watching
@@ -78,7 +79,8 @@ async def _problem(request: Request, error: Exception) -> Response:
     if isinstance(error, LoginNeeded):
         if wants_json(request):
             return JSONResponse({"error": "log in, or send Authorization: Bearer TOKEN"}, 401)
-        return RedirectResponse(f"/login?next={request.url.path}" if request.method == "GET" else "/login", 303)
+        back = urlencode({"next": here(request)}) if request.method == "GET" else ""
+        return RedirectResponse(f"/login?{back}" if back else "/login", 303)
     status, text = _said(error, request)
     if wants_json(request):
         return JSONResponse({"error": text}, status, headers={"retry-after": "2"} if status == 503 else None)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -72,6 +72,7 @@ class Ask:
             theme=theme if theme in ("light", "dark") else "",
             t=lambda key, **words: say(self.language, key, **words),
             path=self.request.url.path,
+            here=here(self.request),
             project=self.server.project,
             **values,
         )
@@ -89,6 +90,12 @@ class Ask:
 def wants_json(request: Request) -> bool:
     """Whether a program or our script asks, not a browser that wants a page."""
     return request.url.path.startswith("/api/") or "application/json" in request.headers.get("accept", "")
+
+
+def here(request: Request) -> str:
+    """Where a request went on this server, encoded as a link is: what `next` brings somebody back to."""
+    query = request.scope["query_string"].decode("latin-1")
+    return quote(request.scope["path"]) + (f"?{query}" if query else "")
 
 
 def ask(role: str, *, raw: bool = False) -> Callable[[Request], Awaitable[Ask]]:

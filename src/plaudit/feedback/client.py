@@ -16,6 +16,9 @@ import httpx2
 
 from plaudit.schema import JSON, UserError
 
+LONGEST_PAUSE = 5.0
+"""Seconds between two tries at most."""
+
 
 class FeedbackClient:
     """Sends again what found no answer: a judgement keeps its key, so that it is taken in once."""
@@ -44,7 +47,7 @@ class FeedbackClient:
         problem = ""
         for attempt in range(self.tries):
             if attempt:
-                time.sleep(self.pause * 2 ** (attempt - 1))
+                time.sleep(min(LONGEST_PAUSE, self.pause * 2 ** (attempt - 1)))
             try:
                 answer = self.http.request(method, path, **content)
             except httpx2.TransportError as error:
@@ -60,6 +63,10 @@ class FeedbackClient:
 
     def _json(self, method: str, path: str, **content: Any) -> JSON:
         return cast(JSON, self._send(method, f"/api/v1{path}", **content).json())
+
+    def healthy(self) -> bool:
+        """True once the server answers; UserError where it does not, after all tries."""
+        return self._send("GET", "/health").text == "ok"
 
     def status(self) -> JSON:
         """Counts of everything, and what is open."""

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from plaudit.judgements.base import Conversion, Kind, converted, gather, settled, target
-from plaudit.judgements.forms import Payload, only, remarks, text
+from plaudit.judgements.forms import written
 from plaudit.judgements.votes import UNKNOWN, weight
 from plaudit.schema import JSON, Completion, Demonstration, Feedback, Prompt, Ranking
 
 NAME = "correction"
 
 
-@dataclass(frozen=True)
-class Correction(Payload):
-    """`text` is the whole answer as it should be."""
-
-    text: str
-
-
-def parse(form: Mapping[str, Any]) -> Correction:
-    """UserError where there is no text."""
-    only(form, ("text", "reasons", "comment"), NAME)
-    return Correction(text=text(form, "text", NAME), **remarks(form, NAME))
-
-
 def read(form: Mapping[str, Any]) -> JSON:
     """`{"text": "the answer as it should be"}` from a form, with `reasons` and `comment` if any."""
-    return parse(form).to_json()
+    return written(form, NAME).to_json()
 
 
 def convert(
@@ -46,7 +33,7 @@ def convert(
     accuracy of who edited. Several people's edits of one answer are several rows; an adjudication overrules the others.
     """
     wanted = target(into, KIND)
-    judged, counts = gather(NAME, KIND.shows, parse, feedback, completions, prompts, needs="text")
+    judged, counts = gather(NAME, KIND.shows, partial(written, kind=NAME), feedback, completions, prompts, needs="text")
     counts["unchanged"] = 0
     rows: list[tuple[Any, list[str]]] = []
     for one in settled(judged, counts):

@@ -36,6 +36,19 @@ class Payload:
         return {name: value for name, value in plain.items() if value != same[name] and value != {}}
 
 
+@dataclass(frozen=True)
+class Written(Payload):
+    """What a correction and a remark say: `text`, an answer as it should be, or free words on it."""
+
+    text: str
+
+
+def written(form: Mapping[str, Any], kind: str) -> Written:
+    """A judgement that is a text. UserError where there is none."""
+    only(form, ("text", "reasons", "comment"), kind)
+    return Written(text=text(form, "text", kind), **remarks(form, kind))
+
+
 def only(form: Mapping[str, Any], allowed: Sequence[str], kind: str) -> None:
     """UserError when the form is no mapping or holds a field that the kind does not know."""
     if not isinstance(form, Mapping):

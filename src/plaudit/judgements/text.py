@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from plaudit.judgements.base import Conversion, Kind, converted, gather, settled, target
-from plaudit.judgements.forms import Payload, only, remarks, text
+from plaudit.judgements.forms import written
 from plaudit.schema import JSON, Completion, Feedback, Message, Prompt
 
 NAME = "text"
 ASK = "Rewrite your answer so that it takes this into account."
 
 
-@dataclass(frozen=True)
-class Remark(Payload):
-    """`text` is what the annotator has to say."""
-
-    text: str
-
-
-def parse(form: Mapping[str, Any]) -> Remark:
-    """UserError where there is no text."""
-    only(form, ("text", "reasons", "comment"), NAME)
-    return Remark(text=text(form, "text", NAME), **remarks(form, NAME))
-
-
 def read(form: Mapping[str, Any]) -> JSON:
     """`{"text": "what is wrong, what is right"}` from a form, with `reasons` and `comment` if any."""
-    return parse(form).to_json()
+    return written(form, NAME).to_json()
 
 
 def convert(
@@ -47,7 +34,7 @@ def convert(
     fine-tune on them as answers to the first prompt, which `meta` names with the answer.
     """
     target(into, KIND)
-    judged, counts = gather(NAME, KIND.shows, parse, feedback, completions, prompts, needs="text")
+    judged, counts = gather(NAME, KIND.shows, partial(written, kind=NAME), feedback, completions, prompts, needs="text")
     rows = []
     for one in settled(judged, counts):
         answer, words = one.answers[0].text, f"{one.said.text}\n\n{ask}"

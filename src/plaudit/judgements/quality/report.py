@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TypedDict, Unpack
 
 from plaudit.judgements.base import Ballot, current, identified
 from plaudit.judgements.quality.advice import Ceiling, MoreLabels, ceiling_of, more_labels
@@ -192,51 +193,39 @@ def _coverage_lines(one: Coverage) -> list[str]:
     return found
 
 
-def assess(
-    feedback: Sequence[Feedback],
-    completions: Iterable[Completion] = (),
-    *,
-    scores: Mapping[str, float] | None = None,
-    groups: Mapping[str, Mapping[str, str]] | None = None,
-    served: Mapping[str, Mapping[str, float]] | None = None,
-    curve: Sequence[tuple[float, float, float]] = (),
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Quality:
+class Known(TypedDict, total=False):
+    """What is known beside the votes, and how finely intervals are drawn."""
+
+    scores: Mapping[str, float] | None
+    """A reward model's, by completion id."""
+    groups: Mapping[str, Mapping[str, str]] | None
+    """Who the annotators say they are; see `people.coverages`."""
+    served: Mapping[str, Mapping[str, float]] | None
+    """Whom the product serves; see `people.coverages`."""
+    curve: Sequence[tuple[float, float, float]]
+    """See `advice.more_labels`."""
+    resamples: int
+    """Of the bootstrap; 1,000 where not given."""
+    seed: int
+
+
+def assess(feedback: Sequence[Feedback], completions: Iterable[Completion] = (), **known: Unpack[Known]) -> Quality:
     """The quality of all current acts. Of an annotator's answers to one question on one item the first counts for agreement.
 
-    `completions`: the answers judged, for the words read and for marks on their sentences. `scores`: a reward model's, by
-    completion id. `groups`, `served`: see `people.coverages`. `curve`: see `advice.more_labels`.
+    `completions`: the answers judged, for the words read and for marks on their sentences.
     """
     acts = identified(feedback)
     live = current(acts)
-    found = assess_ballots(
-        ballots_of(live.values(), completions),
-        scores=scores,
-        groups=groups,
-        served=served,
-        curve=curve,
-        resamples=resamples,
-        seed=seed,
-    )
+    found = assess_ballots(ballots_of(live.values(), completions), **known)
     counted = {"superseded": len(acts) - len(live), "without_answers": len(live) - found.acts - found.adjudications}
     return Quality(**{**vars(found), **counted})
 
 
-def assess_ballots(
-    ballots: Sequence[Ballot],
-    *,
-    scores: Mapping[str, float] | None = None,
-    groups: Mapping[str, Mapping[str, str]] | None = None,
-    served: Mapping[str, Mapping[str, float]] | None = None,
-    curve: Sequence[tuple[float, float, float]] = (),
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Quality:
+def assess_ballots(ballots: Sequence[Ballot], **known: Unpack[Known]) -> Quality:
     """The same for ballots, wherever they come from."""
     raw = [one for one in ballots if not one.settles]
     source = {one.act or (one.annotator, one.question, one.item): one.source for one in raw}
-    questions = agreements(ballots, resamples=resamples, seed=seed)
+    questions = agreements(ballots, resamples=known.get("resamples", 1000), seed=known.get("seed", 0))
     asked = {one.question for one in raw if one.preference}
     main = next((one for one in questions if one.question in asked), None)
     sides = [one.left for one in raw if one.left is not None]
@@ -261,8 +250,8 @@ def assess_ballots(
         ceilings=ceilings,
         left=wilson(sum(sides), len(sides)) if sides else None,
         annotators=annotators,
-        errors=label_errors(ballots, scores),
+        errors=label_errors(ballots, known.get("scores")),
         judges=judge_qualities(ballots),
-        people=coverages(ballots, groups or {}, served),
-        more=more_labels(main.items if main else 0, mean, curve=curve),
+        people=coverages(ballots, known.get("groups") or {}, known.get("served")),
+        more=more_labels(main.items if main else 0, mean, curve=known.get("curve", ())),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -68,3 +70,9 @@ def bradley_terry_intervals(
 def elo(theta: ArrayLike) -> Floats:
     """Ratings on the Elo scale: 400 theta / ln 10 + 1000."""
     return np.asarray(400 / np.log(10) * floats(theta, "theta") + 1000)
+
+
+def ranks(intervals: Sequence[Interval]) -> list[int]:
+    """Places from 1: one more than the players that are surely better, their whole interval above; who shares a place cannot
+    be told apart from its best."""
+    return [1 + sum(other.low > mine.high for other in intervals) for mine in intervals]

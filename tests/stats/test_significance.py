@@ -166,5 +166,13 @@ def test_ratings_of_many_models_against_evalica():
     np.testing.assert_allclose(stats.bradley_terry(table, ridge=1e-9), theirs - theirs.mean(), atol=1e-4)
 
 
+def test_a_table_on_which_clipped_steps_moved_the_mean_settles():
+    table = np.array([[0.0, 48, 67], [32, 0, 74], [13, 6, 0]])
+    found = stats.bradley_terry(table)
+    chance = 1 / (1 + np.exp(found[None] - found[:, None]))
+    expected = ((table + table.T) * chance).sum(1)
+    np.testing.assert_allclose(expected, table.sum(1) - 0.01 * found, atol=1e-8)  # won as often as the fit says
+
+
 def test_places_are_shared_where_intervals_meet():
     assert stats.ranks([stats.Interval(2, 1.5, 2.5), stats.Interval(1, 0.4, 1.6), stats.Interval(0, -0.5, 0.3)]) == [1, 1, 3]

@@ -45,6 +45,7 @@ def bradley_terry(wins: ArrayLike, ridge: float = 1e-2) -> Floats:
         hessian = curvature.sum(-1)[..., None] * np.eye(players) - curvature + fixed
         try:
             step = np.clip(np.linalg.solve(hessian, gradient[..., None])[..., 0], -1.0, 1.0)
+            step = step - step.mean(-1, keepdims=True)  # clipping moves the mean, which the ridge pulls back far too slowly
         except np.linalg.LinAlgError:
             break
         theta = theta + step

@@ -32,6 +32,7 @@ from plaudit.cli import (
     init,
     merge,
     migrate,
+    preflight,
     run,
     runs,
     train,
@@ -61,7 +62,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 VERBS = (
-    *(demo, init, run, estimate, train, tune, find_lr, generate, evaluate, card),
+    *(demo, init, run, estimate, train, tune, find_lr, generate, evaluate, card, preflight),
     *(classify, chat, feedback, merge, runs, config, migrate, bench, doctor),
 )
 for verb in VERBS:
@@ -76,6 +77,7 @@ for verb in VERBS:
         "generate",
         "evaluate",
         "card",
+        "preflight",
         "classify",
         "chat",
         "merge",

@@ -20,7 +20,7 @@ class CardConfig:
     """The card's gate, and what it needs to be told."""
 
     minimum_accuracy: Annotated[float, Ge(0), Le(1)] = 0.55
-    """Below it the gate shuts: a reward model near chance teaches noise."""
+    """Below it, or where the interval reaches one half, the gate shuts: a reward model near chance teaches noise."""
     minimum_lead: float = 0.03
     """Accuracy above the rule "the longer (or shorter) answer wins" that is asked for."""
     maximum_calibration_error: Annotated[float, Ge(0)] = 0.10
@@ -69,8 +69,9 @@ def _pair(one: Mapping[str, Any]) -> tuple[float, float]:
 
 def _accuracy(one: JSON, options: CardConfig) -> Reason:
     value, (low, high), limit = one["accuracy"], _pair(one), options.minimum_accuracy
-    state: State = "act" if value < limit else "watch" if low < limit else "ok"
+    state: State = "act" if value < limit or low <= 0.5 else "watch" if low < limit else "ok"
     says = f"it is right on {value:.1%} of {one['pairs']} held-out pairs [{low:.1%}, {high:.1%}]"
+    says += "; that may be chance, so measure it on more pairs" if value >= limit and low <= 0.5 else ""
     return Reason("accuracy", state, value, (low, high), limit, HOUSE, says)
 
 

@@ -33,6 +33,7 @@ from plaudit.cli import (
     merge,
     migrate,
     preflight,
+    report,
     run,
     runs,
     train,
@@ -62,7 +63,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 VERBS = (
-    *(demo, init, run, estimate, train, tune, find_lr, generate, evaluate, card, preflight),
+    *(demo, init, run, estimate, train, tune, find_lr, generate, evaluate, card, preflight, report),
     *(classify, chat, feedback, merge, runs, config, migrate, bench, doctor),
 )
 for verb in VERBS:
@@ -78,6 +79,7 @@ for verb in VERBS:
         "evaluate",
         "card",
         "preflight",
+        "report",
         "classify",
         "chat",
         "merge",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from openai_server import serving
+from plaudit.evaluation.arena import arena
 from plaudit.evaluation.judging import JudgeConfig, Judged, judge_pairs, verdict
 from plaudit.evaluation.winrate import by_judge, by_rewards, comparison, judge_figures
 from plaudit.schema import Completion, Message, Prompt, UserError
@@ -111,3 +112,18 @@ def test_a_win_by_length_alone_is_called_so():
     told = comparison(wins, mine, theirs)
     low, high = told["win_rate_at_equal_length_ci"]
     assert told["win_rate_ci"][0] > 0.65 and low < 0.5 < high and told["length_slope_ci"][0] > 0 and "note" in told
+
+
+def test_several_models_are_rated_and_who_cannot_be_told_apart_shares_a_place():
+    rng = np.random.default_rng(0)
+    skill = {"strong": 1.5, "even": 0.0, "too": 0.0}
+    scores = [[[float(rng.normal(mean))] for _ in range(150)] for mean in skill.values()]
+    scores[1][7] = [None]
+    wins = {(i, j): by_rewards(scores[i], scores[j]) for i in range(3) for j in range(i + 1, 3)}
+    told = arena(list(skill), wins)
+    assert told["compared_prompts"] == 149 and told["unscored_prompts"] == 1
+    assert [one["place"] for one in told["ratings"]] == [1, 2, 2] and told["ratings"][0]["model"] == "strong"
+    assert np.mean([one["elo"] for one in told["ratings"]]) == pytest.approx(1000)
+    ps = {(one["model"], one["against"]): one["p"] for one in told["pairs"]}
+    assert ps["strong", "even"] < 1e-6 and ps["even", "too"] > 0.05
+    assert arena(["a", "b", "c"], {pair: [[None]] for pair in wins}) == {"compared_prompts": 0, "unscored_prompts": 1}

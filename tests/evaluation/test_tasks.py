@@ -200,3 +200,18 @@ def test_the_verb_asks_tasks_of_two_models(capsys, tmp_path):
 def test_mistakes_of_the_verb(capsys, words, says):
     code, _, err = run(capsys, "evaluate", *words)
     assert code == 2 and says in err and "Traceback" not in err
+
+
+def test_the_verb_rates_three_models(capsys, tmp_path):
+    (tmp_path / "rules.py").write_text(
+        "def ids(completion_ids, **_):\n    return [float(sum(one)) for one in completion_ids]\n"
+    )
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": f"Question {i}?"}) + "\n" for i in range(4)))
+    words = ["evaluate", "tiny", tmp_path / "p.jsonl", f"reward_funcs=[{tmp_path}/rules.py:ids]", "max_new_tokens=3"]
+    code, out, err = run(capsys, *words, "--against", "tiny:1", "--against", "tiny:2", "--json")
+    told = json.loads(out)
+    assert code == 0, err
+    assert {one["model"] for one in told["ratings"]} == {"tiny", "tiny:1", "tiny:2"} and len(told["pairs"]) == 3
+    assert told["against_2"]["name"] == "tiny:2"
+    code, _, err = run(capsys, *words, "--against", "tiny", "--against", "tiny:2")
+    assert code == 2 and "names a model twice" in err

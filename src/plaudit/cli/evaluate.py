@@ -17,7 +17,10 @@ def evaluate(
         str | None, typer.Argument(metavar="[PROMPTS]", help="A file with prompts that were held out from training.")
     ] = None,
     words: Words = None,
-    against: Annotated[str | None, typer.Option(metavar="RUN|MODEL", help="Answer with this one too, and compare.")] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RUN|MODEL", help="Answer with this one too, and compare; often: ratings."),
+    ] = None,
     task: Annotated[
         list[str] | None, typer.Option("--task", "-t", help="A task file or name, or forgetting, transfer, safety; often.")
     ] = None,
@@ -28,8 +31,8 @@ def evaluate(
     """Evaluate a model: `plaudit evaluate RUN held-out.jsonl --against MODEL "reward_funcs=[rules.py:polite]"`."""
     from plaudit.config import load
     from plaudit.data.options import ReadConfig
+    from plaudit.data.readers import write_jsonl
     from plaudit.evaluation import measuring
-    from plaudit.evaluation.against import judges_of
     from plaudit.evaluation.judging import JudgeConfig
     from plaudit.evaluation.measuring import EvaluateConfig
     from plaudit.evaluation.subject import Subject
@@ -40,53 +43,32 @@ def evaluate(
     if prompts is not None and "=" in prompts and not Path(prompts).exists():
         prompts, words = None, [prompts, *(words or [])]
     resolved = load([Sampling, RewardConfig, JudgeConfig, EvaluateConfig, ReadConfig], None, words or [])
-    rewards, judge, options = resolved[RewardConfig], resolved[JudgeConfig], resolved[EvaluateConfig]
     if prompts is None and not task:
         raise UserError("nothing to evaluate on: give a file with prompts, or --task NAME")
-    if judge.judge is not None and (against is None or prompts is None):
+    if resolved[JudgeConfig].judge is not None and (not against or prompts is None):
         raise UserError("a judge compares two models on prompts: give PROMPTS and --against MODEL")
-    tasks = read_tasks(task or [])
-    subjects = [Subject(name) for name in (model, against) if name is not None]
+    names, tasks = [model, *(against or [])], read_tasks(task or [])
+    if len(set(names)) < len(names) > 2:
+        raise UserError("--against names a model twice; name each once")
+    subjects = [Subject(name) for name in names]
     result: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     if prompts is not None:
-        judges = judges_of(rewards)
         asked = prompts_of(Path(prompts), resolved[ReadConfig])
-        result |= {"prompts": len(asked), "samples": n}
-        if against is not None:
-            result |= measuring.advice(len(asked), options.expected_win_rate)
-        tables, answers = [], []
-        for role, subject in zip(("model", "against"), subjects, strict=False):
-            found, table, said = measuring.answered(subject, asked, n, resolved[Sampling], rewards, judges, options, progress)
-            result[role] = {"name": subject.name, **found}
-            tables.append(table)
-            answers.append(said)
-            rows += _rows(subject.name, asked, said, table)
-        if against is not None:
-            result |= measuring.compared(asked, tables, answers, judge, options, progress)
+        configs = (resolved[Sampling], resolved[RewardConfig], resolved[JudgeConfig], resolved[EvaluateConfig])
+        result, rows = measuring.on_prompts(subjects, asked, n, *configs, progress)
     if tasks:
         told, outcomes = measuring.measured(tasks, subjects, progress)
         result |= told
         for subject, mine in zip(subjects, outcomes, strict=True):
             rows += [{"model": subject.name, "task": one.task, **sample} for one in mine for sample in one.samples]
     if output is not None:
-        from plaudit.data.readers import write_jsonl
-
         output.parent.mkdir(parents=True, exist_ok=True)
         write_jsonl(output, rows)
     if as_json:
         emit(result, True)
     else:
         _shown(result)
-
-
-def _rows(name: str, asked: list[Any], said: list[Any], table: Any) -> list[dict[str, Any]]:
-    n = len(said) // len(asked)
-    rewards = [value for row in table for value in row] or [None] * len(said)
-    return [
-        {"model": name, "prompt_id": asked[i // n].id, "answer": one.text, "truncated": one.truncated, "score": rewards[i]}
-        for i, one in enumerate(said)
-    ]
 
 
 def _shown(result: dict[str, Any]) -> None:
@@ -96,30 +78,61 @@ def _shown(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    columns = [result.pop(role) for role in ("model", "against") if role in result]
+    columns = [result.pop(role) for role in list(result) if role == "model" or role.startswith("against")]
     if columns:
         shown = Table("", *(escape(column.pop("name")) for column in columns), box=None, header_style="bold")
         for name in columns[0]:
             shown.add_row(name, *(figure(column.get(name)) for column in columns))
         console.print(shown, "")
-    tasks, other = result.pop("tasks", {}), result.pop("tasks_against", {})
-    changes = {one["task"]: one for one in result.pop("regressions", [])}
+    parts = {name: result.pop(name, None) for name in ("ratings", "pairs", "tasks", "tasks_against", "regressions")}
     if result:
         emit(result, False)
-    if tasks:
-        table = Table("task", "figure", "model", "95 %", box=None, header_style="bold")
-        for column in ("against", "difference", "95 %", "p") if other else ():
-            table.add_column(column)
-        for name, told in tasks.items():
-            metric = list(told)[1]
-            row = [escape(name), metric, figure(told[metric]), figure(told[f"{metric}_ci"])]
-            if other:
-                change = changes[name]
-                lost = " [red]forgotten[/]" if change["forgotten"] else ""
-                row += [figure(other[name][metric]), figure(change["difference"]), figure(change["difference_ci"])]
-                row.append(figure(change["p"]) + lost)
-            table.add_row(*row)
-            for key, value in list(told.items())[3:]:
-                if isinstance(value, int | float) or value is None:
-                    table.add_row("", key, figure(value))
-        console.print(table)
+    if parts["ratings"]:
+        console.print(_ratings(parts["ratings"]), "")
+        console.print(_pairs(parts["pairs"]), "")
+    if parts["tasks"]:
+        console.print(_tasks(parts["tasks"], parts["tasks_against"], parts["regressions"]))
+
+
+def _ratings(rated: list[dict[str, Any]]) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("place", "model", "Elo", "95 %", box=None, header_style="bold")
+    for one in rated:
+        table.add_row(figure(one["place"]), escape(one["model"]), figure(one["elo"]), figure(one["elo_ci"]))
+    return table
+
+
+def _pairs(compared: list[dict[str, Any]]) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("model", "against", "wins", "95 %", "p", box=None, header_style="bold")
+    for one in compared:
+        cells = (figure(one[name]) for name in ("win_rate", "win_rate_ci", "p"))
+        table.add_row(escape(one["model"]), escape(one["against"]), *cells)
+    return table
+
+
+def _tasks(tasks: dict[str, Any], other: dict[str, Any] | None, regressions: list[dict[str, Any]] | None) -> Any:
+    """A row for each task's main figure, and below it its other figures."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    changes = {one["task"]: one for one in regressions or []}
+    table = Table("task", "figure", "model", "95 %", box=None, header_style="bold")
+    for column in ("against", "difference", "95 %", "p") if other else ():
+        table.add_column(column)
+    for name, told in tasks.items():
+        metric = list(told)[1]
+        row = [escape(name), metric, figure(told[metric]), figure(told[f"{metric}_ci"])]
+        if other:
+            change = changes[name]
+            row += [figure(other[name][metric]), figure(change["difference"]), figure(change["difference_ci"])]
+            row.append(figure(change["p"]) + (" [red]forgotten[/]" if change["forgotten"] else ""))
+        table.add_row(*row)
+        for key, value in list(told.items())[3:]:
+            if isinstance(value, int | float):
+                table.add_row("", escape(key), figure(value))
+    return table

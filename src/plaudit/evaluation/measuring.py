@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,7 +12,8 @@ from annotated_types import Ge, Le
 
 from plaudit.config import config
 from plaudit.evaluation import winrate
-from plaudit.evaluation.against import Table, figures, rewards_of
+from plaudit.evaluation.against import Table, figures, judges_of, rewards_of
+from plaudit.evaluation.arena import arena
 from plaudit.evaluation.diversity import diversity
 from plaudit.evaluation.judging import JudgeConfig
 from plaudit.evaluation.refusal import toxicity
@@ -69,6 +71,7 @@ def answered(
 
 
 def compared(
+    names: Sequence[str],
     prompts: Sequence[Prompt],
     tables: Sequence[Table],
     answers: Sequence[Sequence[Completion]],
@@ -76,19 +79,61 @@ def compared(
     options: EvaluateConfig,
     bar: Progress,
 ) -> JSON:
-    """The comparison of two models by the judge where there is one, else by rewards; empty without either."""
-    one, two = answers
-    if judge.judge is not None:
-        with bar("judgements, both orders") as told:
-            wins, judged = winrate.by_judge(judge, prompts, one, two, told)
-        return {**winrate.comparison(wins, one, two), "judge": winrate.judge_figures(judged)}
-    if all(tables):
-        return winrate.comparison(winrate.by_rewards(*tables, tolerance=options.tie_margin), one, two)
-    return {}
+    """Two models side by side, or ratings of more, by the judge where there is one, else by rewards; empty without either."""
+    if judge.judge is None and not all(tables):
+        return {}
+    wins: dict[tuple[int, int], winrate.Rates] = {}
+    judges: JSON = {}
+    for i, j in itertools.combinations(range(len(names)), 2):
+        if judge.judge is None:
+            wins[i, j] = winrate.by_rewards(tables[i], tables[j], tolerance=options.tie_margin)
+            continue
+        with bar(f"judgements of {names[i]} and {names[j]}, both orders") as told:
+            wins[i, j], judged = winrate.by_judge(judge, prompts, answers[i], answers[j], told)
+        judges[f"{names[i]} and {names[j]}"] = winrate.judge_figures(judged)
+    if len(names) > 2:
+        return {**arena(names, wins), **({"judge": judges} if judges else {})}
+    found = winrate.comparison(wins[0, 1], *answers)
+    return {**found, **({"judge": next(iter(judges.values()))} if judges else {})}
+
+
+def on_prompts(
+    subjects: Sequence[Subject],
+    prompts: Sequence[Prompt],
+    n: int,
+    sampling: Sampling,
+    rewards: RewardConfig,
+    judge: JudgeConfig,
+    options: EvaluateConfig,
+    bar: Progress,
+) -> tuple[JSON, list[JSON]]:
+    """Figures of every model's answers and what compares them; and the answers as rows."""
+    result: JSON = {"prompts": len(prompts), "samples": n}
+    if len(subjects) > 1:
+        result |= advice(len(prompts), options.expected_win_rate)
+    judges, tables, answers, rows = judges_of(rewards), [], [], []
+    for role, subject in zip(roles(len(subjects)), subjects, strict=True):
+        found, table, said = answered(subject, prompts, n, sampling, rewards, judges, options, bar)
+        result[role] = {"name": subject.name, **found}
+        tables.append(table)
+        answers.append(said)
+        scores = [value for row in table for value in row] or [None] * len(said)
+        rows += [
+            {"model": subject.name, "prompt_id": one.prompt_id, "answer": one.text, "truncated": one.truncated, "score": score}
+            for one, score in zip(said, scores, strict=True)
+        ]
+    if len(subjects) > 1:
+        result |= compared([one.name for one in subjects], prompts, tables, answers, judge, options, bar)
+    return result, rows
+
+
+def roles(count: int) -> list[str]:
+    """What the models are called in the result: model, and against where there is one other, else against_1, against_2 ..."""
+    return ["model", *(["against"] if count == 2 else [f"against_{i}" for i in range(1, count)])]
 
 
 def measured(tasks: Sequence[Task], subjects: Sequence[Subject], bar: Progress) -> tuple[JSON, list[list[Outcome]]]:
-    """Every task asked of every model; with two models also what the first lost against the second."""
+    """Every task asked of every model; with two or more also what the first lost against the second."""
     found: list[list[Outcome]] = []
     for subject in subjects:
         mine = []
@@ -99,5 +144,5 @@ def measured(tasks: Sequence[Task], subjects: Sequence[Subject], bar: Progress) 
     result: JSON = {"tasks": {one.task: one.as_json() for one in found[0]}}
     if len(found) > 1:
         result["tasks_against"] = {one.task: one.as_json() for one in found[1]}
-        result["regressions"] = regressions(*found)
+        result["regressions"] = regressions(found[0], found[1])
     return result, found

@@ -87,6 +87,35 @@ def test_broken_runs_are_shown_with_what_is_wrong(tmp_path):
             run_folders([tmp_path / name])
 
 
+@pytest.mark.parametrize("odd", ["text", [1], {"a": {"b": []}}, None, float("nan"), -1])
+def test_nothing_that_a_file_holds_ends_a_report(tmp_path, odd):
+    folder = make(tmp_path / "one")
+    keys = [
+        "seconds",
+        "total_seconds",
+        "tokens",
+        "peak_memory_bytes",
+        "steps",
+        "best",
+        "verb",
+        "status",
+        "tasks",
+        "regressions",
+    ]
+    keys += ["reasons", "accuracy", "gate", "win_rate", "win_rate_ci", "train_file"]
+    for file in ("usage", "summary", "evaluate", "card", "inputs", "estimate"):
+        (folder / f"{file}.json").write_text(json.dumps(dict.fromkeys(keys, odd)))
+    line = json.dumps(
+        dict.fromkeys(["step", "reward", "loss", "prompt", "answer", "parts", "tokens", "streams", "held_out"], odd)
+    )
+    for file in ("metrics.jsonl", "samples.jsonl"):
+        (folder / file).write_text(f"{line}\n")
+    (folder / "trace.json").write_text(f"[{line}, 3]")
+    (folder / "config.yaml").write_text(yaml.safe_dump({"model_name_or_path": odd, "train_file": "\0", "seed": odd}))
+    run = read_run(folder)
+    assert "</html>" in runs_page([run, run], price_per_hour=1.0) and model_card(run, [run]).startswith("---")
+
+
 def test_the_stages_of_a_demo_are_runs(tmp_path):
     for verb in ("sft", "ppo"):
         make(tmp_path / "demo" / verb, verb)

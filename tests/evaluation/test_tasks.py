@@ -9,11 +9,13 @@ import pytest
 
 from plaudit.cli.main import main
 from plaudit.evaluation.classification import ClassificationReport
+from plaudit.evaluation.measuring import measured, reward_change
+from plaudit.evaluation.perturbing import PERTURBATIONS, perturbed, perturbed_prompt
 from plaudit.evaluation.subject import Subject
 from plaudit.evaluation.tasks import GROUPS, Outcome, outcome, read_task, task_names
 from plaudit.evaluation.tasks.running import regressions
 from plaudit.evaluation.tasks.task import read_tasks
-from plaudit.schema import Completion, UserError
+from plaudit.schema import Completion, Message, Prompt, UserError
 
 
 class Says(Subject):
@@ -215,3 +217,34 @@ def test_the_verb_rates_three_models(capsys, tmp_path):
     assert told["against_2"]["name"] == "tiny:2"
     code, _, err = run(capsys, *words, "--against", "tiny", "--against", "tiny:2")
     assert code == 2 and "names a model twice" in err
+
+
+def test_spelling_changes_and_the_words_stay():
+    text = "Where is the wonderful parcel that I ordered yesterday?"
+    assert perturbed(text, "lower") == text.lower()[:-1] and perturbed(text, "shouted") == text.upper()
+    assert perturbed(text, "spaced").split() == text.split() and text in perturbed(text, "polite")
+    typos = perturbed(text, "typos")
+    assert typos != text and [sorted(word) for word in typos.split()] == [sorted(word) for word in text.split()]
+    assert typos == perturbed(text, "typos"), "the same every time"
+    asked = perturbed_prompt(
+        Prompt(messages=(Message("user", "Hi"), Message("assistant", "Yes?"), Message("user", "Why?"))), "shouted"
+    )
+    assert [turn.content for turn in asked.messages] == ["Hi", "Yes?", "WHY?"]
+    with pytest.raises(UserError, match="there is no perturbation"):
+        perturbed(text, "rot13")
+
+
+def test_a_model_that_listens_to_spelling_is_seen(tmp_path):
+    from contextlib import contextmanager
+
+    @contextmanager
+    def bar(what):
+        yield lambda done, total: None
+
+    rows = "".join(f"  - {{q: word {i}, answer: yes!}}\n" for i in range(12))
+    mine = task(tmp_path, f'prompt: "Say {{q}}"\nrows:\n{rows}')
+    told, _ = measured([mine], [Says(lambda text, i: "no" if text.isupper() else "yes!")], bar, list(PERTURBATIONS))
+    changes = told["tasks_perturbed"]
+    assert changes["shouted"]["mine"]["difference"] == -1 and changes["shouted"]["mine"]["p"] < 0.001
+    assert changes["polite"]["mine"]["difference"] == 0
+    assert reward_change([[1.0, 2.0], [None, 1.0]], [[0.5, 1.5], [1.0, 1.0]])["reward_change"] == -0.5

@@ -101,14 +101,14 @@ def _measuring(verb: str) -> list[type]:
     """The sections of the verbs that measure."""
     from plaudit.data.options import ReadConfig
     from plaudit.evaluation.card.gate import CardConfig
-    from plaudit.evaluation.judging import JudgeConfig
-    from plaudit.evaluation.measuring import EvaluateConfig
+    from plaudit.evaluation.judging import PairJudgeConfig
+    from plaudit.evaluation.measuring import MeasureConfig
     from plaudit.evaluation.preflight import PreflightConfig
     from plaudit.rewards.mix import RewardConfig
     from plaudit.schema import Sampling
 
     return {
-        "evaluate": [Sampling, RewardConfig, JudgeConfig, EvaluateConfig, ReadConfig],
+        "evaluate": [Sampling, RewardConfig, PairJudgeConfig, MeasureConfig, ReadConfig],
         "card": [CardConfig, RewardConfig, ReadConfig],
         "preflight": [Sampling, RewardConfig, PreflightConfig, ReadConfig],
     }[verb]

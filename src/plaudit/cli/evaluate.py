@@ -33,8 +33,8 @@ def evaluate(
     from plaudit.data.options import ReadConfig
     from plaudit.data.readers import write_jsonl
     from plaudit.evaluation import measuring
-    from plaudit.evaluation.judging import JudgeConfig
-    from plaudit.evaluation.measuring import EvaluateConfig
+    from plaudit.evaluation.judging import PairJudgeConfig
+    from plaudit.evaluation.measuring import MeasureConfig
     from plaudit.evaluation.subject import Subject
     from plaudit.evaluation.tasks.task import read_tasks
     from plaudit.rewards.mix import RewardConfig
@@ -42,10 +42,10 @@ def evaluate(
 
     if prompts is not None and "=" in prompts and not Path(prompts).exists():
         prompts, words = None, [prompts, *(words or [])]
-    resolved = load([Sampling, RewardConfig, JudgeConfig, EvaluateConfig, ReadConfig], None, words or [])
+    resolved = load([Sampling, RewardConfig, PairJudgeConfig, MeasureConfig, ReadConfig], None, words or [])
     if prompts is None and not task:
         raise UserError("nothing to evaluate on: give a file with prompts, or --task NAME")
-    if resolved[JudgeConfig].judge is not None and (not against or prompts is None):
+    if resolved[PairJudgeConfig].judge is not None and (not against or prompts is None):
         raise UserError("a judge compares two models on prompts: give PROMPTS and --against MODEL")
     names, tasks = [model, *(against or [])], read_tasks(task or [])
     if len(set(names)) < len(names) > 2:
@@ -55,10 +55,10 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     if prompts is not None:
         asked = prompts_of(Path(prompts), resolved[ReadConfig])
-        configs = (resolved[Sampling], resolved[RewardConfig], resolved[JudgeConfig], resolved[EvaluateConfig])
+        configs = (resolved[Sampling], resolved[RewardConfig], resolved[PairJudgeConfig], resolved[MeasureConfig])
         result, rows = measuring.on_prompts(subjects, asked, n, *configs, progress)
     if tasks:
-        told, outcomes = measuring.measured(tasks, subjects, progress)
+        told, outcomes = measuring.measured(tasks, subjects, progress, resolved[MeasureConfig].perturb)
         result |= told
         for subject, mine in zip(subjects, outcomes, strict=True):
             rows += [{"model": subject.name, "task": one.task, **sample} for one in mine for sample in one.samples]

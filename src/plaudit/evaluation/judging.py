@@ -33,7 +33,7 @@ VALUES = {"A": 1.0, "B": 0.0, "C": 0.5}
 
 
 @config
-class JudgeConfig:
+class PairJudgeConfig:
     """A language model that compares answers; none where rewards do."""
 
     judge: str | None = None
@@ -87,7 +87,7 @@ def judge_pairs(
     prompts: Sequence[Prompt],
     one: Sequence[str],
     two: Sequence[str],
-    options: JudgeConfig,
+    options: PairJudgeConfig,
     told: Callable[[int, int], None] = lambda done, total: None,
 ) -> Judged:
     """Compare one[i] and two[i] as answers to prompts[i], in both orders. What fails is counted, and ends nothing."""

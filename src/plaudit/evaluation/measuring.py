@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,27 +16,30 @@ from plaudit.evaluation import winrate
 from plaudit.evaluation.against import Table, figures, judges_of, rewards_of
 from plaudit.evaluation.arena import arena
 from plaudit.evaluation.diversity import diversity
-from plaudit.evaluation.judging import JudgeConfig
+from plaudit.evaluation.judging import PairJudgeConfig
+from plaudit.evaluation.perturbing import perturbed_prompt
 from plaudit.evaluation.refusal import toxicity
 from plaudit.evaluation.subject import Subject, Told
 from plaudit.evaluation.tasks.running import Outcome, outcome, regressions
 from plaudit.evaluation.tasks.task import Task
 from plaudit.rewards.mix import RewardConfig
 from plaudit.schema import JSON, Completion, Prompt, Sampling
-from plaudit.stats import pairs_for_win_rate
+from plaudit.stats import bootstrap_mean, pairs_for_win_rate
 
 Progress = Callable[[str], AbstractContextManager[Told]]
 """Opens a bar with a title."""
 
 
 @config
-class EvaluateConfig:
+class MeasureConfig:
     """What is measured beside rewards."""
 
     toxicity_lexicon: str | None = None
     """A file with one toxic word or phrase a line; none takes the built-in list of insults."""
     tie_margin: Annotated[float, Ge(0)] = 0.0
     """Rewards that differ by no more than this are a tie."""
+    perturb: tuple[str, ...] = ()
+    """The first model is asked again in other spelling: typos, lower, shouted, spaced, polite."""
     expected_win_rate: Annotated[float, Ge(0.5), Le(1)] = 0.6
     """The win rate that the advice on the number of prompts is for."""
 
@@ -55,7 +59,7 @@ def answered(
     sampling: Sampling,
     rewards: RewardConfig,
     judges: Sequence[Any],
-    options: EvaluateConfig,
+    options: MeasureConfig,
     bar: Progress,
 ) -> tuple[JSON, Table, list[Completion]]:
     """The figures of a model's answers, its rewards by prompt, and the answers."""
@@ -75,8 +79,8 @@ def compared(
     prompts: Sequence[Prompt],
     tables: Sequence[Table],
     answers: Sequence[Sequence[Completion]],
-    judge: JudgeConfig,
-    options: EvaluateConfig,
+    judge: PairJudgeConfig,
+    options: MeasureConfig,
     bar: Progress,
 ) -> JSON:
     """Two models side by side, or ratings of more, by the judge where there is one, else by rewards; empty without either."""
@@ -103,8 +107,8 @@ def on_prompts(
     n: int,
     sampling: Sampling,
     rewards: RewardConfig,
-    judge: JudgeConfig,
-    options: EvaluateConfig,
+    judge: PairJudgeConfig,
+    options: MeasureConfig,
     bar: Progress,
 ) -> tuple[JSON, list[JSON]]:
     """Figures of every model's answers and what compares them; and the answers as rows."""
@@ -122,9 +126,23 @@ def on_prompts(
             {"model": subject.name, "prompt_id": one.prompt_id, "answer": one.text, "truncated": one.truncated, "score": score}
             for one, score in zip(said, scores, strict=True)
         ]
+    for name in options.perturb:
+        changed = [perturbed_prompt(prompt, name) for prompt in prompts]
+        _, table, _ = answered(subjects[0], changed, n, sampling, rewards, judges, options, bar)
+        result.setdefault("perturbed", {})[name] = reward_change(tables[0], table)
     if len(subjects) > 1:
         result |= compared([one.name for one in subjects], prompts, tables, answers, judge, options, bar)
     return result, rows
+
+
+def reward_change(before: Table, after: Table) -> JSON:
+    """Paired change of the mean reward, over the prompts whose answers all have one both times; empty without rewards."""
+    pairs = [(a, b) for a, b in zip(before, after, strict=True) if None not in (*a, *b)]
+    if not pairs:
+        return {}
+    changes = [sum(x for x in b if x is not None) / len(b) - sum(x for x in a if x is not None) / len(a) for a, b in pairs]
+    change, low_high = winrate.ends(bootstrap_mean(changes))
+    return {"prompts": len(pairs), "reward_change": change, "reward_change_ci": low_high}
 
 
 def roles(count: int) -> list[str]:
@@ -132,17 +150,32 @@ def roles(count: int) -> list[str]:
     return ["model", *(["against"] if count == 2 else [f"against_{i}" for i in range(1, count)])]
 
 
-def measured(tasks: Sequence[Task], subjects: Sequence[Subject], bar: Progress) -> tuple[JSON, list[list[Outcome]]]:
+def measured(
+    tasks: Sequence[Task], subjects: Sequence[Subject], bar: Progress, perturb: Sequence[str] = ()
+) -> tuple[JSON, list[list[Outcome]]]:
     """Every task asked of every model; with two or more also what the first lost against the second."""
     found: list[list[Outcome]] = []
+    changes: JSON = {}
     for subject in subjects:
         mine = []
         for task in tasks:
             with bar(f"{task.name} of {subject.name}") as told:
                 mine.append(outcome(task, subject, told))
         found.append(mine)
+    for name in perturb:
+        asked = [place for place, task in enumerate(tasks) if task.kind in ("answer", "choice", "refusal")]
+        again = []
+        for place in asked:
+            with bar(f"{tasks[place].name}, {name}") as told:
+                again.append(outcome(replace(tasks[place], perturbation=name), subjects[0], told))
+        changes[name] = regressions(again, [found[0][place] for place in asked])
     result: JSON = {"tasks": {one.task: one.as_json() for one in found[0]}}
     if len(found) > 1:
         result["tasks_against"] = {one.task: one.as_json() for one in found[1]}
         result["regressions"] = regressions(found[0], found[1])
+    if changes:
+        result["tasks_perturbed"] = {
+            name: {one["task"]: {k: v for k, v in one.items() if k not in ("task", "forgotten")} for one in rows}
+            for name, rows in changes.items()
+        }
     return result, found

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from plaudit.evaluation.judging import JudgeConfig, Judged, judge_pairs
+from plaudit.evaluation.judging import Judged, PairJudgeConfig, judge_pairs
 from plaudit.schema import Completion, Prompt
 from plaudit.stats import Interval, bootstrap_mean, decision, length_controlled, sign_test, wilson
 from plaudit.stats import wins as wins_of
@@ -24,7 +24,7 @@ def by_rewards(table: Rates, other: Rates, tolerance: float = 0.0) -> list[list[
 
 
 def by_judge(
-    options: JudgeConfig,
+    options: PairJudgeConfig,
     prompts: Sequence[Prompt],
     one: Sequence[Completion],
     two: Sequence[Completion],

@@ -26,6 +26,7 @@ from typing import Any
 
 import yaml
 
+from plaudit.evaluation.perturbing import perturbed
 from plaudit.evaluation.reference import METRICS
 from plaudit.schema import JSON, UserError
 
@@ -59,6 +60,8 @@ class Task:
     max_new_tokens: int = 128
     temperature: float = 0.0
     samples: int = 1
+    perturbation: str = ""
+    """What is done to the question's spelling (evaluation/perturbing.py)."""
     source: str = ""
     """Where the rows come from and under which licence."""
 
@@ -67,7 +70,8 @@ class Task:
         return self.rows[self.examples :]
 
     def question(self, row: JSON) -> str:
-        return filled(self.prompt, row, self.name)
+        text = filled(self.prompt, row, self.name)
+        return perturbed(text, self.perturbation) if self.perturbation else text
 
     def references(self, row: JSON) -> list[str]:
         """The right answers of a row."""

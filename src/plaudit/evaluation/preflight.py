@@ -79,7 +79,9 @@ def preflight(proxy: Floats, independent: Floats | None, *, seed: int = 0) -> JS
     curve = np.array([row["independent"] for row in result["best_of_n"]])
     best = int(np.argmax(curve))
     result["fit"] = {"alpha": fit.alpha, "beta": fit.beta, "r2": fit.r2}
-    result["turning_point"] = {"kl": turn.kl.mean, "kl_ci": [turn.kl.low, turn.kl.high], "turns_within": turn.turns}
+    # None: the fitted curve does not turn at all.
+    kl, low, high = (value if math.isfinite(value) else None for value in turn.kl)
+    result["turning_point"] = {"kl": kl, "kl_ci": [low, high], "turns_within": turn.turns}
     result["best_n"] = sizes[best]
     result["tilted"] = tilted(proxy, independent)
     return {**result, "advice": advice(result, prompts)}
@@ -136,7 +138,7 @@ def advice(result: JSON, prompts: int) -> JSON:
     falls = best["independent"] - last["independent"]
     turns = turn["turns_within"]
     if turns >= 0.9 and falls > 0:
-        budget = best["kl"] if not math.isfinite(turn["kl"]) else min(turn["kl"], last["kl"])
+        budget = best["kl"] if turn["kl"] is None else min(turn["kl"], last["kl"])
         chosen = _coefficient(result["tilted"])
         set_to: dict[str, Any] = {"kl_target": round(budget, 2)}
         if chosen is not None:
@@ -147,9 +149,7 @@ def advice(result: JSON, prompts: int) -> JSON:
         )
         return {"verdict": "turns", "says": says, "config": set_to, "stop_at_reward": best["reward"]}
     if turns >= 0.5 or falls > half:
-        says = (
-            f"The independent score may turn near {turn['kl']:.2g} nats; ask more prompts, or take more samples of each.{noise}"
-        )
+        says = f"The independent score may turn near {turn['kl'] or best['kl']:.2g} nats; ask more prompts, or take more samples of each.{noise}"
         return {"verdict": "unclear", "says": says, "config": {"kl_target": round(best["kl"], 2)}}
     chosen = _coefficient(result["tilted"])
     says = f"The independent score still rises at best of {last['n']} ({last['kl']:.2g} nats): no turn in these samples.{noise}"

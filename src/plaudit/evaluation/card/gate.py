@@ -111,7 +111,10 @@ def _ceiling(card: Mapping[str, Any]) -> Reason:
 def _calibration(one: JSON, options: CardConfig) -> Reason:
     value, (low, high), limit = one["ece"], tuple(one["ece_ci"]), options.maximum_calibration_error
     state: State = "act" if value > limit and low > limit / 2 else "watch" if value > limit / 2 else "ok"
-    says = f"its probabilities are off by {value:.3f} [{low:.3f}, {high:.3f}]; temperature {one['temperature']:.2g} fits"
+    heat = "no temperature mends scores that say nothing"
+    if one["temperature"] is not None:
+        heat = f"temperature {one['temperature']:.2g} fits"
+    says = f"its probabilities are off by {value:.3f} [{low:.3f}, {high:.3f}]; {heat}"
     return Reason("calibration", state, value, (low, high), limit, "UltraFeedback reward models: .09 to .18", says)
 
 

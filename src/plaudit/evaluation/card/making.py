@@ -119,7 +119,7 @@ def calibration(pairs: Pairs) -> JSON:
         "ece_ci": [error.low, error.high],
         "log_loss": log_loss(p, label),
         "brier": brier(p, label),
-        "temperature": float("inf") if inverse == 0 else 1 / inverse,
+        "temperature": None if inverse == 0 else 1 / inverse,
         "curve": [
             {"said": b.said, "found": b.found.mean, "ci": [b.found.low, b.found.high]} for b in reliability(both, outcomes, 12)
         ],

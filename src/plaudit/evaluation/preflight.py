@@ -149,7 +149,8 @@ def advice(result: JSON, prompts: int) -> JSON:
         )
         return {"verdict": "turns", "says": says, "config": set_to, "stop_at_reward": best["reward"]}
     if turns >= 0.5 or falls > half:
-        says = f"The independent score may turn near {turn['kl'] or best['kl']:.2g} nats; ask more prompts, or take more samples of each.{noise}"
+        near = turn["kl"] or best["kl"]
+        says = f"The independent score may turn near {near:.2g} nats; ask more prompts, or take more samples of each.{noise}"
         return {"verdict": "unclear", "says": says, "config": {"kl_target": round(best["kl"], 2)}}
     chosen = _coefficient(result["tilted"])
     says = f"The independent score still rises at best of {last['n']} ({last['kl']:.2g} nats): no turn in these samples.{noise}"

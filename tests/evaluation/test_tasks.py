@@ -35,6 +35,9 @@ class Says(Subject):
             for i in range(n)
         ]
 
+    def scoring(self):
+        pass
+
     def likelihood(self, prompts, answers, told=lambda done, total: None):
         return np.array([-float(len(answer)) for answer in answers])
 
@@ -159,6 +162,11 @@ def test_what_was_forgotten_is_found_and_chance_is_not():
         ("rows: [{prompt: a}]\nkind: guess\n", "none of answer"),
         ("rows: [{prompt: a}]\npromt: b\n", "did you mean prompt"),
         ("rows: [{prompt: a}]\nexamples: 1\n", "leave nothing"),
+        ("rows: [{prompt: a}]\nexamples: two\n", "whole number, not 'two'"),
+        ("rows: [{prompt: a}]\nsamples: 0\n", "samples must be a whole number"),
+        ("rows: [{prompt: a}]\nprompt: [a]\n", "prompt must be text"),
+        ("rows: [{prompt: a}]\nkind: bias\ngroups: [a]\n", "lists by axis"),
+        ("rows: [{prompt: a}]\nlimit: few\n", "limit must be"),
         ("- 1\n", "not a task"),
         ("a: [\n", "not readable YAML"),
     ],

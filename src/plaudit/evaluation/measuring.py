@@ -15,9 +15,10 @@ from plaudit.config import config
 from plaudit.evaluation import winrate
 from plaudit.evaluation.against import Table, figures, judges_of, rewards_of
 from plaudit.evaluation.arena import arena
+from plaudit.evaluation.card.pairs import request
 from plaudit.evaluation.diversity import diversity
 from plaudit.evaluation.judging import PairJudgeConfig
-from plaudit.evaluation.perturbing import perturbed_prompt
+from plaudit.evaluation.perturbing import PERTURBATIONS, perturbed_prompt
 from plaudit.evaluation.refusal import toxicity
 from plaudit.evaluation.subject import Subject, Told
 from plaudit.evaluation.tasks.running import Outcome, outcome, regressions
@@ -42,6 +43,10 @@ class MeasureConfig:
     """The first model is asked again in other spelling: typos, lower, shouted, spaced, polite."""
     expected_win_rate: Annotated[float, Ge(0.5), Le(1)] = 0.6
     """The win rate that the advice on the number of prompts is for."""
+
+    def __post_init__(self) -> None:
+        if bad := [name for name in self.perturb if name not in PERTURBATIONS]:
+            raise ValueError(f"perturb names {bad[0]}; there are {', '.join(PERTURBATIONS)}")
 
 
 def advice(prompts: int, expected: float) -> JSON:
@@ -122,10 +127,9 @@ def on_prompts(
         tables.append(table)
         answers.append(said)
         scores = [value for row in table for value in row] or [None] * len(said)
-        rows += [
-            {"model": subject.name, "prompt_id": one.prompt_id, "answer": one.text, "truncated": one.truncated, "score": score}
-            for one, score in zip(said, scores, strict=True)
-        ]
+        for place, (one, score) in enumerate(zip(said, scores, strict=True)):
+            asked = {"model": subject.name, "prompt": request(prompts[place // n]), "prompt_id": one.prompt_id}
+            rows.append({**asked, "answer": one.text, "truncated": one.truncated, "score": score})
     for name in options.perturb:
         changed = [perturbed_prompt(prompt, name) for prompt in prompts]
         _, table, _ = answered(subjects[0], changed, n, sampling, rewards, judges, options, bar)

@@ -65,8 +65,12 @@ class Subject:
 
     @cached_property
     def chats(self) -> bool:
-        """Whether it has a chat template; a server is taken to have one."""
-        return self.remote or bool(self.engine.tokenizer.chat_template)
+        """Whether it has a chat template; a server is taken to have one. What is in memory already is asked."""
+        return self.remote or bool((self.loaded if "loaded" in self.__dict__ else self.engine).tokenizer.chat_template)
+
+    def scoring(self) -> None:
+        """Load what likelihoods need, before prompts are made: a model that only scores is then in memory once."""
+        _ = self.loaded
 
     def prompt(self, text: str, system: str = "", examples: Sequence[tuple[str, str]] = ()) -> Prompt:
         """The request in the model's own form: a dialogue with a chat template, else text; solved examples stand before it."""

@@ -122,6 +122,7 @@ def _classes(task: Task, answers: Sequence[str], wanted: Sequence[Sequence[str]]
 
 def _choice(task: Task, subject: Subject, told: Told) -> Outcome:
     """acc: the likeliest choice is the right one; acc_norm: the likeliest per byte (lm-evaluation-harness's two figures)."""
+    subject.scoring()
     shots = []
     for row in task.rows[: task.examples]:
         choices, right = task.choices_of(row)
@@ -150,6 +151,8 @@ def _choice(task: Task, subject: Subject, told: Told) -> Outcome:
 def _perplexity(task: Task, subject: Subject, told: Told) -> Outcome:
     """Scores are minus bits per byte: they compare between tokenizers, perplexity per token does not."""
     texts = [filled(task.text, row, task.name) for row in task.asked()]
+    if empty := [number for number, text in enumerate(texts, 1) if not text]:
+        raise UserError(f"task {task.name}: the text of row {empty[0]} is empty")
     found, tokens = subject.text_likelihood(texts, told)
     sizes = np.array([len(text.encode()) for text in texts])
     scores = tuple(float(bits(value)) for value in found / sizes)

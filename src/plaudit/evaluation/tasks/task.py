@@ -147,10 +147,35 @@ def _rows(given: JSON, path: Path) -> tuple[JSON, ...]:
         rows = [row for _, row in rows_of(path.parent / str(data))]
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path}: the rows must be a list of mappings, one at least")
-    return tuple(rows if limit is None else rows[: int(limit)])
+    if limit is not None and not isinstance(limit, int):
+        raise UserError(f"{path}: limit must be a whole number, not {limit!r}")
+    return tuple(rows if limit is None else rows[:limit])
+
+
+WHOLE, TEXTS = ("examples", "max_new_tokens", "samples"), ("name", "kind", "prompt", "system", "answer", "text", "perturbation")
+
+
+def _types(given: JSON, path: Path) -> None:
+    """UserError for a value of a kind that its key does not take; numbers in the place of text become text."""
+    for key in WHOLE:
+        if key in given and (
+            not isinstance(given[key], int) or isinstance(given[key], bool) or given[key] < (key != "examples")
+        ):
+            raise UserError(f"{path}: {key} must be a whole number, not {given[key]!r}")
+    if not isinstance(given.get("temperature", 0.0), int | float):
+        raise UserError(f"{path}: temperature must be a number, not {given['temperature']!r}")
+    for key in TEXTS:
+        if isinstance(given.get(key), list | dict):
+            raise UserError(f"{path}: {key} must be text, not {given[key]!r}")
+        if key in given:
+            given[key] = str(given[key])
+    groups = given.get("groups", {})
+    if not isinstance(groups, dict) or not all(isinstance(members, list) for members in groups.values()):
+        raise UserError(f"{path}: groups must be lists by axis, as in {{age: [a young person, an old person]}}")
 
 
 def _checked(given: JSON, path: Path) -> Task:
+    _types(given, path)
     for name in ("labels", "metrics"):
         if name in given:
             listed = given[name] if isinstance(given[name], list) else [given[name]]

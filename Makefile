@@ -1,4 +1,4 @@
-# make demo | test | quick | check | faults | load | fuzz | parity | parity-docs | bench-peers | install        ARGS="..." is handed on: make demo ARGS="--quick --seed 2"
+# make demo | test | quick | check | faults | load | fuzz | parity | parity-docs | lm-eval | bench-peers | install        ARGS="..." is handed on: make demo ARGS="--quick --seed 2"
 # Each makes .venv when it is absent or older than constraints.txt or pyproject.toml; nothing but Python 3.11 is needed before.
 # PYTHON=/path/to/python3   the Python to build .venv from
 # JOBS=N                    test processes, one thread each (all cores, at most 4)
@@ -13,7 +13,7 @@ JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(4, len(os.sched_getaffinity(0
 # Several processes with one thread each: faster than one process with several threads, and what a test sees does not depend on the machine.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help install demo test quick check faults load fuzz parity parity-docs bench-peers bench-vllm-cpu
+.PHONY: help install demo test quick check faults load fuzz parity parity-docs lm-eval bench-peers bench-vllm-cpu
 .DEFAULT_GOAL := help
 
 help:
@@ -69,6 +69,14 @@ parity: .venv-trl116/pinned .venv-trl112/pinned .venv/installed
 
 parity-docs: .venv/installed
 	@$(BIN)/python parity/compare.py --docs
+
+# lm-evaluation-harness with a Plaudit model: its figures beside those of its own backend. It brings datasets, but no torch.
+lm-eval: .venv/lm-eval
+	@HF_HUB_OFFLINE=1 $(PYTEST) tests/evaluation/test_lm_eval.py $(ARGS)
+
+.venv/lm-eval: .venv/installed parity/lm-eval.txt
+	@$(PIP) install --no-deps -r parity/lm-eval.txt
+	@touch $@
 
 .venv-trl%/pinned: parity/trl-1.16.txt parity/trl-1.12.txt
 	@echo "making .venv-trl$* (a few minutes)"

@@ -21,7 +21,21 @@ from plaudit.registry import names
 from plaudit.schema import Sampling, UserError
 
 VERBS = (
-    *("demo", "estimate", "train", "find-lr", "generate", "evaluate", "classify", "chat", "feedback", "merge"),
+    *(
+        "demo",
+        "estimate",
+        "train",
+        "find-lr",
+        "generate",
+        "evaluate",
+        "card",
+        "preflight",
+        "report",
+        "classify",
+        "chat",
+        "feedback",
+        "merge",
+    ),
     *("runs", "config", "doctor", "data", "bench"),
 )
 

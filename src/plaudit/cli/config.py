@@ -15,6 +15,8 @@ OTHERS = {
     "demo": "demo",
     "generate": "generate",
     "evaluate": "evaluate",
+    "card": "card",
+    "preflight": "preflight",
     "chat": "chat",
     "data": "data",
     "augment": "data augment",
@@ -22,7 +24,7 @@ OTHERS = {
     "judge": "run",
 }
 """What has options and is no algorithm -> the command that takes them (`judge` is a stage of a project)."""
-FLAGS = ("init", "run", "merge", "classify", "feedback", "bench", "runs", "migrate", "doctor", "config")
+FLAGS = ("init", "run", "merge", "classify", "feedback", "bench", "runs", "report", "migrate", "doctor", "config")
 """Verbs whose options are flags."""
 
 
@@ -89,12 +91,27 @@ def _others(verb: str) -> list[type]:
         from plaudit.data.augment import AugmentConfig
 
         return [AugmentConfig, Sampling, ReadConfig]
-    if verb == "evaluate":
-        from plaudit.rewards.mix import RewardConfig
-
-        return [Sampling, RewardConfig, ReadConfig]
+    if verb in ("evaluate", "card", "preflight"):
+        return _measuring(verb)
     sections: dict[str, list[type]] = {"data": [ReadConfig], "generate": [Sampling, ReadConfig], "chat": [Sampling]}
     return sections[verb]
+
+
+def _measuring(verb: str) -> list[type]:
+    """The sections of the verbs that measure."""
+    from plaudit.data.options import ReadConfig
+    from plaudit.evaluation.card.gate import CardConfig
+    from plaudit.evaluation.judging import PairJudgeConfig
+    from plaudit.evaluation.measuring import MeasureConfig
+    from plaudit.evaluation.preflight import PreflightConfig
+    from plaudit.rewards.mix import RewardConfig
+    from plaudit.schema import Sampling
+
+    return {
+        "evaluate": [Sampling, RewardConfig, PairJudgeConfig, MeasureConfig, ReadConfig],
+        "card": [CardConfig, RewardConfig, ReadConfig],
+        "preflight": [Sampling, RewardConfig, PreflightConfig, ReadConfig],
+    }[verb]
 
 
 def _title(verb: str) -> str:

@@ -1,7 +1,7 @@
 """`plaudit VERB`: the verbs together, and what the shell sees when something goes wrong.
 
-Exit codes: 0 done; 1 a bug of ours (with traceback), or the doctor says act; 2 a mistake the user can mend (one sentence);
-130 Ctrl-C; 143 a run that SIGTERM stopped.
+Exit codes: 0 done; 1 a bug of ours (with traceback), or the doctor says act, or a card's gate is shut;
+2 a mistake the user can mend (one sentence); 130 Ctrl-C; 143 a run that SIGTERM stopped.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typer.core import TyperCommand
 from plaudit import __version__
 from plaudit.cli import (
     bench,
+    card,
     chat,
     classify,
     config,
@@ -31,6 +32,8 @@ from plaudit.cli import (
     init,
     merge,
     migrate,
+    preflight,
+    report,
     run,
     runs,
     train,
@@ -60,7 +63,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 VERBS = (
-    *(demo, init, run, estimate, train, tune, find_lr, generate, evaluate),
+    *(demo, init, run, estimate, train, tune, find_lr, generate, evaluate, card, preflight, report),
     *(classify, chat, feedback, merge, runs, config, migrate, bench, doctor),
 )
 for verb in VERBS:
@@ -74,6 +77,9 @@ for verb in VERBS:
         "find_lr",
         "generate",
         "evaluate",
+        "card",
+        "preflight",
+        "report",
         "classify",
         "chat",
         "merge",

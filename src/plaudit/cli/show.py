@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ def prompts_of(path: Path, options: Any) -> list[Any]:
 def emit(result: Any, as_json: bool, title: str = "") -> None:
     """Print a verb's result: JSON for a script, else one row for each figure."""
     if as_json:
-        json.dump(result, sys.stdout, ensure_ascii=False, indent=2, default=str)
+        json.dump(_finite(result), sys.stdout, ensure_ascii=False, indent=2, default=str)
         print()
         return
     from rich.console import Console
@@ -67,6 +68,15 @@ def emit(result: Any, as_json: bool, title: str = "") -> None:
     for name, value in _rows(result):
         table.add_row(name, value)
     Console(highlight=False).print(table)
+
+
+def _finite(value: Any) -> Any:
+    """What JSON has no word for (NaN, infinity) as null: other programs refuse a file that holds it."""
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _rows(result: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

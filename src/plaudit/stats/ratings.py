@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -43,6 +45,7 @@ def bradley_terry(wins: ArrayLike, ridge: float = 1e-2) -> Floats:
         hessian = curvature.sum(-1)[..., None] * np.eye(players) - curvature + fixed
         try:
             step = np.clip(np.linalg.solve(hessian, gradient[..., None])[..., 0], -1.0, 1.0)
+            step = step - step.mean(-1, keepdims=True)  # clipping moves the mean, which the ridge pulls back far too slowly
         except np.linalg.LinAlgError:
             break
         theta = theta + step
@@ -68,3 +71,9 @@ def bradley_terry_intervals(
 def elo(theta: ArrayLike) -> Floats:
     """Ratings on the Elo scale: 400 theta / ln 10 + 1000."""
     return np.asarray(400 / np.log(10) * floats(theta, "theta") + 1000)
+
+
+def ranks(intervals: Sequence[Interval]) -> list[int]:
+    """Places from 1: one more than the players that are surely better, their whole interval above; who shares a place cannot
+    be told apart from its best."""
+    return [1 + sum(other.low > mine.high for other in intervals) for mine in intervals]

@@ -33,11 +33,12 @@ def traces(source: Rollouts, learner: Learner, step: int, count: int = 4) -> lis
     for row, key in enumerate(batch.key.tolist() if batch is not None else ()):
         item = by_key[key]
         assert batch is not None
-        counted = batch.mask[row] > 0
-        ids = batch.ids[row][counted].tolist()
+        whole = slice(int((batch.mask[row] > 0).int().argmax()), int(batch.length[row]))  # from the first token it wrote
+        ids = batch.ids[row][whole].tolist()
         shown = {
-            name: batch.streams[stream][row][counted].tolist() for stream, name in STREAMS.items() if stream in batch.streams
+            name: batch.streams[stream][row][whole].tolist() for stream, name in STREAMS.items() if stream in batch.streams
         }
+        shown["mask"] = batch.mask[row][whole].tolist()
         one = {**source.sample(item), "tokens": [learner.tokenizer.decode([i]) for i in ids], "streams": shown}
         found.setdefault(item.completion.prompt_id, one)
     return list(found.values())

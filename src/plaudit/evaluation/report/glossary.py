@@ -72,6 +72,8 @@ STREAMS: Mapping[str, str] = MappingProxyType(
         "ref_logp": "Log-probability of the token under the reference, in nats.",
         "return": "What was really earned from here to the end; the critic's target.",
         "entropy": "How undecided the policy was at this token, in nats.",
+        "mask": "1 where training counts the token; 0 where a tool or another speaker wrote it.",
+        "attribution": "How much of the reward model's score goes when the token is left out.",
     }
 )
 

@@ -73,7 +73,7 @@ def render(report: Report) -> str:
         (
             "definitions",
             "What the figures mean",
-            _definitions(DEFINITIONS if report.definitions is None else report.definitions),
+            definitions(DEFINITIONS if report.definitions is None else report.definitions),
         ),
     ]
     return document(
@@ -209,11 +209,12 @@ def _reproduce(report: Report) -> str:
     )
 
 
-def _definitions(definitions: Sequence[Definition]) -> str:
+def definitions(entries_of: Sequence[Definition]) -> str:
+    """What figures mean, as a list."""
     entries = "".join(
         f"<div><dt>{safe(d.name)}</dt><dd>{safe(d.meaning)}</dd>"
         + (f"<dd>Healthy: {safe(d.healthy)}</dd>" if d.healthy else "")
         + "</div>"
-        for d in definitions
+        for d in entries_of
     )
     return f'<dl class="glossary">{entries}</dl>' if entries else ""

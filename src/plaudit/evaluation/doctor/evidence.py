@@ -98,11 +98,10 @@ class Evidence:
 
     def proxy_and_independent(self) -> tuple[Points, Points]:
         """Means of the evaluations: what is optimised, and what is not trained on."""
-        if self.evaluations and self.evaluations[0].independent is not None:
-            seen = [(one.step, one.reward, one.independent) for one in self.evaluations if one.independent is not None]
-            proxy = tuple((float(step), float(reward.mean())) for step, reward, _ in seen)
-            return proxy, tuple((float(step), float(score.mean())) for step, _, score in seen)
-        return self.points("eval_reward"), self.points("eval_independent")
+        proxy = tuple((float(one.step), float(one.reward.mean())) for one in self.evaluations)
+        scores = [(one.step, one.independent) for one in self.evaluations if one.independent is not None]
+        independent = tuple((float(step), float(score.mean())) for step, score in scores)
+        return proxy or self.points("eval_reward"), independent or self.points("eval_independent")
 
 
 def finite(points: Points) -> list[float]:
@@ -119,6 +118,12 @@ def recent(points: Points, size: int = RECENT) -> tuple[float, tuple[float, floa
     if not last:
         return math.nan, (math.nan, math.nan)
     return median(last), (min(last), max(last))
+
+
+def greatest(points: Points, size: int = RECENT) -> tuple[float, tuple[float, float]]:
+    """The highest median of so many values in a row, with the least and greatest of those: three of five were above it."""
+    windows = [points[start : start + size] for start in range(max(1, len(points) - size + 1))]
+    return max((recent(window, size) for window in windows), key=lambda one: -math.inf if math.isnan(one[0]) else one[0])
 
 
 def first(points: Points, least: int = 1, most: int = RECENT) -> float:

@@ -89,9 +89,11 @@ class Rule:
     """Names of the series to plot (doctor/names.py)."""
 
     def __call__(self, evidence: Evidence) -> Finding:
-        """Look at the evidence; a figure that is not finite is given as None."""
+        """Look at the evidence. A figure that is not finite is given as None, and is never ok."""
         found = self.examine(evidence)
         value = found.value if found.value is not None and math.isfinite(found.value) else None
+        if found.status == "ok" and value is None:
+            found = unknown("a figure that is finite: the log holds none")
         ends = found.interval if found.interval and all(map(math.isfinite, found.interval)) else None
         causes, advice = found.causes, found.next
         if found.status in ("watch", "act"):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
 
+from plaudit.config import options
 from plaudit.evaluation.doctor import Evidence, chosen_rules, examine
 from plaudit.evaluation.doctor.evidence import BestOfN, Evaluation, ScoredPairs, greatest, recent
 from plaudit.evaluation.doctor.rules.length_control import controlled
+from plaudit.registry import names
+from plaudit.training.run import sections
 
 RULES = chosen_rules()
 
@@ -25,6 +29,17 @@ def test_twenty_rules_in_order_with_threshold_source_causes_and_advice():
     assert all(rule.threshold and rule.source and rule.causes and rule.next and rule.about for rule in RULES)
 
 
+def test_what_a_rule_says_to_do_can_be_done():
+    """Every option, reward function and verb that an advice names is there."""
+    known = {name for verb in names("algorithms") for name in options(*sections(verb))}
+    verbs = {"data", "train", "find-lr", "tune", "feedback"}
+    for rule in RULES:
+        functions = re.findall(r"reward_funcs=\[([a-z_]+)\]", rule.next)
+        assert set(re.findall(r"\b([a-z_]+)=", rule.next)) <= known and set(functions) <= {*names("rewards")}, rule.name
+        assert set(re.findall(r"plaudit ([a-z-]+)", rule.next)) <= verbs, rule.name
+        assert set(re.findall(r"plaudit train ([a-z_]+)", rule.next)) <= {*names("algorithms")}, rule.name
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_without_its_figures_a_rule_says_unknown_and_what_is_missing(rule):
     for evidence in (Evidence("", "run"), Evidence("", "run", series={"step_seconds": ((1.0, 0.1),)})):
@@ -37,7 +52,7 @@ def test_figures_that_are_no_numbers_never_make_a_rule_say_ok(rule):
     names = {name for other in RULES for name in other.metrics} | {"reward", "length", "ratio", "refused", "eval_accuracy"}
     nan = tuple((float(step), math.nan) for step in range(30))
     found = rule(Evidence("", "run", series=dict.fromkeys(names, nan)))
-    assert found.status in ("unknown", "act") and found.value is None or rule.name == "numbers" and found.status == "act"
+    assert (found.status in ("unknown", "act") and found.value is None) or (rule.name == "numbers" and found.status == "act")
 
 
 def test_three_of_five_decide():

@@ -22,7 +22,7 @@ from typing import Any
 
 from plaudit.schema import UserError
 
-GROUPS = ("algorithms", "rewards", "engines", "judgements", "readers", "trackers", "verbs")
+GROUPS = ("algorithms", "rewards", "engines", "judgements", "readers", "trackers", "doctor", "verbs")
 
 
 def names(group: str) -> tuple[str, ...]:

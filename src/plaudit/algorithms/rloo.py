@@ -86,10 +86,12 @@ class RLOO(Algorithm):
 
     def describe(self, batch: Batch, total: masked.Total = masked.here) -> dict[str, float]:
         rows = batch["reward"].new_ones(len(batch))
+        divergence = float(masked.mean(batch["kl"], rows, total))
         return {
             **policy.sampler_gap(batch, total),
             **policy.reward_metrics(batch, batch["advantage"], total),
-            "kl": float(masked.mean(batch["kl"], rows, total)),
+            "kl": divergence,
+            "objective/kl": divergence,
         }
 
     def _log_ratio(self, outputs: Outputs, batch: Batch) -> Tensor:

@@ -1,23 +1,54 @@
-"""`plaudit doctor`: is this installation sound, and what can this machine do?"""
+"""`plaudit doctor`: is this installation sound? `plaudit doctor RUN`: is this run, data set or reward model?
+
+Exit codes: 0 nothing to act on; 1 a check or rule says act; 2 the path cannot be read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plaudit.cli.show import AsJson, emit
+from plaudit.cli.show import AsJson, emit, figure
 
-STYLE = {"ok": "green", "watch": "yellow", "act": "red"}
+if TYPE_CHECKING:
+    from plaudit.evaluation.doctor import Evidence, Finding, Rule
+
+STYLE = {"ok": "green", "watch": "yellow", "act": "red", "unknown": "dim"}
+BARS = "▁▂▃▄▅▆▇█"
+TREND = 16
 
 
 def doctor(
-    runs: Annotated[Path, typer.Option(help="Where runs are to be written.")] = Path("runs"),
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN|DATASET|MODEL]", help="A run or log (TRL, verl, OpenRLHF too), data, a store, a reward model."
+        ),
+    ] = None,
+    held_out: Annotated[
+        Path | None,
+        typer.Option(help="Pairs to measure a reward model on, or the test file beside a data set."),
+    ] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="Only this rule; may be given again.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the findings with plots as one offline HTML file.")] = None,
+    runs: Annotated[Path, typer.Option(help="Without a path: where runs are to be written.")] = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
-    """Check the installation and the machine: ok, watch or act (exit code 1), with what to do."""
+    """Say what is wrong and what to do: of the installation, or of a run, a data set or a reward model (docs/doctor.md).
+
+    The exit code is 1 where something is to be acted on, 2 where the path cannot be read.
+    """
+    acts = _installation(runs, as_json) if path is None else _patient(path, held_out, rule or [], page, as_json)
+    if acts:
+        raise typer.Exit(1)
+
+
+def _installation(runs: Path, as_json: bool) -> bool:
+    """The installation and the machine; True where something fails until it is mended."""
     from plaudit.cli import installation, machine
 
     checks = [*installation.checks(), *machine.checks(runs)]
@@ -31,5 +62,71 @@ def doctor(
         for check in checks:
             table.add_row(f"[{STYLE[check.state]}]{check.state}[/]", check.what, check.found, check.advice)
         Console(highlight=False).print(table)
-    if any(check.state == "act" for check in checks):
-        raise typer.Exit(1)
+    return any(check.state == "act" for check in checks)
+
+
+def _patient(path: Path, held_out: Path | None, chosen: Sequence[str], page: Path | None, as_json: bool) -> bool:
+    """The rules on what lies at `path`; True where one says act."""
+    from plaudit.evaluation.doctor import chosen_rules, examine, look
+
+    every = chosen_rules(chosen)
+    evidence = look(path, held_out)
+    findings = examine(evidence, chosen)
+    if page is not None:
+        from plaudit.evaluation.doctor.page import write
+
+        write(page, evidence, every, findings)
+    if as_json:
+        emit([one.to_json() for one in findings], True)
+    else:
+        _table(evidence, every, findings)
+    return any(one.status == "act" for one in findings)
+
+
+def _table(evidence: Evidence, rules: Sequence[Rule], findings: Sequence[Finding]) -> None:
+    """A line for each rule that could be measured, the gravest first; then what to do; then what was not there."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from plaudit.data.inspect import safely
+    from plaudit.evaluation.doctor import ORDER
+    from plaudit.evaluation.doctor.page import plotted
+
+    console = Console(highlight=False)
+    pairs = sorted(zip(rules, findings, strict=True), key=lambda pair: ORDER.index(pair[1].status))
+    measured = [pair for pair in pairs if pair[1].status != "unknown"]
+    table = Table("", box=None, header_style="bold")
+    for name in ("rule", "value", "interval", "trend"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("asks")
+    for rule, found in measured:
+        trend = next((sparkline([value for _, value in points]) for _, points in plotted(evidence, rule)), "")
+        ends = f"[{figure(found.interval[0])}, {figure(found.interval[1])}]" if found.interval else ""
+        state = f"[{STYLE[found.status]}]{found.status}[/]"
+        table.add_row(state, rule.name, figure(found.value), ends.replace("[", r"\["), trend, rule.about)
+    console.print(
+        f"a {evidence.kind} of {evidence.origin}: {safely(evidence.path)}" if evidence.kind == "run" else safely(evidence.path),
+        markup=False,
+    )
+    console.print(table if measured else "nothing could be measured")
+    for rule, found in measured:
+        if found.status != "ok":
+            console.print(f"\n{rule.name}: {found.threshold}", markup=False)
+            for number, cause in enumerate(found.causes, 1):
+                console.print(f"  {number}. {safely(cause, 300)}", markup=False)
+            console.print(f"  next: {safely(found.next, 300)}", markup=False)
+    absent = [(rule.name, found.causes) for rule, found in pairs if found.status == "unknown"]
+    if absent:
+        console.print(f"\nunknown: {len(absent)} of {len(findings)} rules, which need", style="dim")
+        for name, causes in absent:
+            console.print(f"  {name}: {safely('; '.join(causes), 300)}", markup=False, style="dim")
+
+
+def sparkline(values: Sequence[Any]) -> str:
+    """Values as a row of bars, thinned to 16; what is no number is a blank."""
+    step = max(1, len(values) // TREND)
+    shown = list(values)[::-1][::step][:TREND][::-1]
+    real = [value for value in shown if value - value == 0]
+    low, high = (min(real), max(real)) if real else (0.0, 0.0)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((value - low) * scale)] if value - value == 0 else " " for value in shown)

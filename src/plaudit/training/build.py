@@ -27,11 +27,12 @@ from plaudit.registry import find
 from plaudit.rewards.aspects import reward_of, weights_of
 from plaudit.rewards.base import Reward
 from plaudit.rewards.ensemble import member_name, together
-from plaudit.rewards.mix import RewardConfig, mix
+from plaudit.rewards.mix import RewardConfig, RewardMix, mix
 from plaudit.schema import UserError
 from plaudit.training.assemble import Assembly, ModelConfig
 from plaudit.training.feed import Feed
 from plaudit.training.folder import RunFolder
+from plaudit.training.guard import Guard, GuardConfig
 from plaudit.training.learner import Learner
 from plaudit.training.loop import Best, Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
@@ -60,6 +61,8 @@ FILES: dict[str, Offline] = {
     "steps": Offline(encode.encode_stepwise, encode.steps_rows, collate.collate_steps),
 }
 """What an algorithm eats -> how its files are read."""
+INDEPENDENT = "eval_independent/mean"
+"""What the best evaluation is chosen by where there is an independent measure."""
 RATE, LORA_RATE = "learning_rate", "lora_learning_rate"
 """In an algorithm's defaults: the peak learning rate of full fine-tuning, and that of LoRA."""
 
@@ -182,8 +185,12 @@ class Builder:
                 "filter_groups samples a step in several rounds, which reward_normalization=batch would put on scales of their "
                 "own; leave one of them out (GRPO scales rewards itself: scale_rewards)"
             )
+        independent = self._independent(judges)
         source = Rollouts(
-            prepared.rows, prepared.held_out, feed, self._engine(), rewards, rollout, seed, beside=beside, rounds=rounds
+            *(prepared.rows, prepared.held_out, feed, self._engine(), rewards, rollout, seed),
+            beside=beside,
+            rounds=rounds,
+            independent=independent,
         )
         answers = source.feed.portion * rollout.num_generations
         if algorithm.mini_batches > answers:
@@ -219,6 +226,22 @@ class Builder:
         if paths:
             self.folder.inputs(reward_model_path=" ".join(reward_digest(path) for path in paths))
         return judges, together(options, members)
+
+    def _independent(self, judges: list[Network]) -> RewardMix | None:
+        """What scores evaluations beside the rewards; `judges` are the reward models that are in memory already."""
+        guard = self.options[GuardConfig]
+        if not guard.independent:
+            return None
+        models: list[Reward] = []
+        if guard.independent_reward_model_path is not None:
+            path = Path(guard.independent_reward_model_path)
+            if str(path) in self.options[RewardConfig].reward_models:
+                raise UserError(f"independent_reward_model_path is {path}, which is trained on too; give one of another half")
+            judge, size = self.assembly.reward(path, judges), self.training.per_device_eval_batch_size
+            options = RewardConfig(reward_model_path=str(path))
+            models = [reward_of(judge, "independent", options, batch_size=size, policy_tokenizer=self.assembly.tokenizer)]
+            self.folder.inputs(independent_reward_model_path=reward_digest(path))
+        return mix(RewardConfig(reward_funcs=guard.independent_reward_funcs), models)
 
     def _engine(self) -> Engine:
         assembly, model = self.assembly, self.assembly.base.model
@@ -304,4 +327,8 @@ def build(name: str, options: Resolved, folder: RunFolder, progress: Progress) -
             network.sharing = False
     if isinstance(source, Rollouts):
         source.max_steps = steps
-    return Loop(learner, source, folder, training, Best(*kind.best), steps, assembly.precision.bf16, progress, kind.shown)
+    best, guard = Best(*kind.best), None
+    if isinstance(source, Rollouts):
+        guard = Guard(options[GuardConfig])
+        best = Best(INDEPENDENT, True) if source.independent is not None else best
+    return Loop(learner, source, folder, training, best, steps, assembly.precision.bf16, progress, kind.shown, guard)

@@ -2,6 +2,7 @@
 
 config.yaml    every option as it was resolved        metrics.jsonl  one line a logged step (timings begin with `time/`)
 samples.jsonl  answers with their rewards             events.log     what happened: checkpoints, refused steps, stops
+evaluations.jsonl  the held-out answers' rewards and lengths, one line an evaluation
 inputs.json    digests of data and models it reads    summary.json   the result, written last
 checkpoint-N/  see training.checkpoint                model/         the trained model (adapter/: the adapter by itself)
 """
@@ -21,8 +22,19 @@ from plaudit.config import diff
 from plaudit.schema import JSON, UserError
 from plaudit.training import checkpoint
 
-LOGS = ("metrics.jsonl", "samples.jsonl")
-MAY_CHANGE = frozenset({"logging_steps", "save_total_limit", "output_dir", "place", "load_best_model_at_end", "report_to"})
+LOGS = ("metrics.jsonl", "samples.jsonl", "evaluations.jsonl")
+MAY_CHANGE = frozenset(
+    {
+        "logging_steps",
+        "save_total_limit",
+        "output_dir",
+        "place",
+        "load_best_model_at_end",
+        "report_to",
+        "guard",
+        "guard_kl_budget",
+    }
+)
 """Options that do not touch the trajectory, so a resumed run may have others."""
 
 
@@ -85,6 +97,14 @@ class RunFolder:
         """Append one line to samples.jsonl."""
         self._append("samples.jsonl", {"step": step, **record})
 
+    def evaluation(self, step: int, record: Mapping[str, Any]) -> None:
+        """Append one line to evaluations.jsonl."""
+        self._append("evaluations.jsonl", {"step": step, **record})
+
+    def evaluations(self) -> list[JSON]:
+        """All lines of evaluations.jsonl."""
+        return self._lines("evaluations.jsonl")
+
     def event(self, text: str) -> None:
         """Append one dated line to events.log."""
         with open(self.path / "events.log", "a", encoding="utf-8") as file:
@@ -109,7 +129,10 @@ class RunFolder:
 
     def metrics(self) -> list[JSON]:
         """All lines of metrics.jsonl."""
-        path = self.path / "metrics.jsonl"
+        return self._lines("metrics.jsonl")
+
+    def _lines(self, name: str) -> list[JSON]:
+        path = self.path / name
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def finished(self) -> JSON | None:

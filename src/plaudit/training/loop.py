@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -17,6 +17,7 @@ from plaudit.models import passes
 from plaudit.schema import UserError
 from plaudit.training import checkpoint, usage
 from plaudit.training.folder import RunFolder
+from plaudit.training.guard import Alarm, Guard
 from plaudit.training.learner import AVERAGE, Learner
 from plaudit.training.options import TrainingConfig
 from plaudit.training.progress import Progress
@@ -72,6 +73,8 @@ class Loop:
     progress: Progress
     shown: tuple[str, ...] = ("loss",)
     """Metrics beside the progress bar."""
+    guard: Guard | None = None
+    """The doctor's rules while training; none where answers are not sampled."""
     watch: Watch | None = None
     """Told of every line of metrics.jsonl, once it is written; what it raises ends the run (`Pruned`)."""
     step: int = 0
@@ -85,13 +88,17 @@ class Loop:
     stopping: str | None = field(default=None, init=False)
 
     def run(self) -> str:
-        """Train to the end, or until stopped; `finished`, `early` (no better evaluation came) or the name of a signal.
+        """Train to the end, or until stopped; `finished`, `early` (no better evaluation came), `guarded` or `paused` (the
+        guard had an alarm), or the name of a signal.
 
         What is next follows from the state alone, so a run that died in between goes on with just that.
         """
         self.progress.task("training", self.total_steps)
         with self._signals():
             while not self.stopping:
+                if self.guard is not None and self.guard.stopped:
+                    self._save()
+                    return "guarded"
                 if self._evaluation_due():
                     self._evaluate()
                 elif self.step >= self.total_steps or self._patience_is_over():
@@ -131,6 +138,8 @@ class Loop:
             for sample in portion.samples:
                 self.folder.sample(self.step, sample)
         self.progress.advance(self.step, {name: metrics[name] for name in self.shown if name in metrics})
+        if self.guard is not None:
+            self._heed(self.guard.step(self.step, metrics))
         self._guard(metrics)
         every = self.options.save_steps or self.options.eval_steps or 100
         if self.step % every == 0 and not self._evaluation_due():
@@ -164,7 +173,7 @@ class Loop:
     def _evaluate(self) -> None:
         clock = time.perf_counter()
         with self.learner.averaged():
-            metrics, samples = self.source.evaluate(self.step, self.learner)
+            metrics, samples, record = self.source.evaluate(self.step, self.learner)
         self.evaluated = self.step
         if not metrics:
             self._save()
@@ -172,9 +181,20 @@ class Loop:
         self._log({**metrics, "time/evaluate": time.perf_counter() - clock})
         for sample in samples:
             self.folder.sample(self.step, sample)
+        if record is not None:
+            self.folder.evaluation(self.step, record)
+        if self.guard is not None:
+            self._heed(self.guard.evaluated(self.step, metrics, record))
         better = self.best.see(self.step, metrics[self.best.metric])
         if self.step or better:
             self._save()
+
+    def _heed(self, alarms: Sequence[Alarm]) -> None:
+        """Tell of the guard's alarms; one that pauses ends the run as a signal does."""
+        for alarm in alarms:
+            self._tell(f"step {alarm.step}: {alarm.text}")
+            if alarm.action == "pause" and not self.stopping:
+                self.stopping = "paused"
 
     def _log(self, metrics: Mapping[str, float]) -> None:
         self.folder.log(self.step, metrics)
@@ -198,6 +218,7 @@ class Loop:
             "threads": torch.get_num_threads(),
             "kernels": {"sampling": self.source.kernels, "training": passes.in_use(self.learner.device)},
             "sizes": self.folder.sizes(),
+            "guard": self.guard.state() if self.guard is not None else None,
         }
         checkpoint.save(self.folder.path, self.step, {**tensors, "random": random}, state)
         self.saved = self.step
@@ -214,6 +235,8 @@ class Loop:
             return
         self._take(found)
         self.folder.cut(found.state["sizes"])
+        if self.guard is not None:
+            self.guard.restore(found.state.get("guard") or {}, self.folder.metrics(), self.folder.evaluations())
         self._tell(f"going on after step {self.step} of {self.total_steps}")
 
     def take_best(self) -> None:

@@ -6,12 +6,27 @@ import torch
 
 from plaudit.algorithms.classify import Classify
 from plaudit.algorithms.rating import Rating
+from plaudit.algorithms.reward import RewardModel
 from plaudit.core.batch import Batch, Outputs
 from plaudit.evaluation.classification import ClassificationReport
 from plaudit.evaluation.ratings import rating_report
+from plaudit.models.scorer import Scorer
 from plaudit.schema import JSON
 from plaudit.training.loop import Loop
 from plaudit.training.sources import Rows
+
+
+def held_out_scores(loop: Loop) -> list[JSON]:
+    """A reward model's scores and lengths (tokens, prompt included) of the held-out pairs; none where it is no reward model."""
+    algorithm, source = loop.learner.algorithm, loop.source
+    if not isinstance(source, Rows) or not isinstance(algorithm, RewardModel):
+        return []
+    pairs = [item for item in source.held_out if len(item.rows) == 2]
+    network = next(iter(loop.learner.networks.values()))
+    scores = Scorer(network, loop.options.per_device_eval_batch_size)([row.ids for item in pairs for row in item.rows])
+    sizes = [len(row.ids) for item in pairs for row in item.rows]
+    names = ("chosen", "rejected", "chosen_length", "rejected_length")
+    return [dict(zip(names, (*scores[i : i + 2], *sizes[i : i + 2]), strict=True)) for i in range(0, len(scores), 2)]
 
 
 def held_out_report(loop: Loop) -> JSON | None:

@@ -32,21 +32,22 @@ from plaudit.training.assemble import ModelConfig, precision
 from plaudit.training.build import LORA_RATE, RATE, algorithm_class, build
 from plaudit.training.estimate.estimate import foresee
 from plaudit.training.folder import RunFolder, write_text
+from plaudit.training.guard import GuardConfig
 from plaudit.training.loop import Loop, Watch
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress, shown
 from plaudit.training.regularise import RegularisationConfig
-from plaudit.training.reports import held_out_report
+from plaudit.training.reports import held_out_report, held_out_scores
 from plaudit.training.sources import Rollouts, Rows
 from plaudit.training.trace import traces
 from plaudit.training.trackers.base import Trackers, trackers
 
 SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, ReadConfig, TrainingConfig, OptimizerConfig)
-ONLINE: tuple[type, ...] = (RolloutConfig, RewardConfig)
+ONLINE: tuple[type, ...] = (RolloutConfig, RewardConfig, GuardConfig)
 NORMALISED_ROWS = 256
 """Training answers whose scores say where a reward model's scores lie: their mean is then known to 1/16 of their deviation."""
-STOPPED = {"SIGINT": 130, "SIGTERM": 143}
-"""Status of a run that was stopped -> the exit code a shell gives that signal."""
+STOPPED = {"SIGINT": 130, "SIGTERM": 143, "paused": 3}
+"""Status of a run that was stopped -> the exit code: what a shell gives that signal; 3 where the guard paused it."""
 
 
 def sections(name: str) -> tuple[list[type], dict[str, Any]]:
@@ -110,6 +111,8 @@ def train(
             return {**summary, "seconds": time.perf_counter() - started}
         with usage.phase("saving"):
             summary |= _kept(loop, path, best=options.load_best_model_at_end)
+        if loop.guard is not None and loop.guard.heard:
+            summary["alarms"] = loop.guard.heard
         summary["seconds"] = time.perf_counter() - started
         usage.keep(path)
         folder.finish(summary)
@@ -148,6 +151,8 @@ def _kept(loop: Loop, path: Path, *, best: bool) -> JSON:
     report = held_out_report(loop)
     if report is not None:
         write_text(path / "held_out.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    if scores := held_out_scores(loop):
+        write_text(path / "held_out_scores.jsonl", "".join(json.dumps(row) + "\n" for row in scores))
     for half in (*path.glob(".model.*.part"), *path.glob(".adapter.*.part")):  # of a process that died while it wrote
         shutil.rmtree(half, ignore_errors=True)
     model = {"model": str(_save_model(loop, path / "model"))}

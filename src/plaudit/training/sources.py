@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from plaudit.core.batch import Batch, joined
 from plaudit.data.collate import collate_rollouts
 from plaudit.data.encode import Encoded
 from plaudit.engines.base import Engine, require_token_ids
 from plaudit.engines.torch_engine import TorchEngine
+from plaudit.evaluation.metrics import distinct_n, repetition_share
 from plaudit.rewards.base import Context, TrainerState
 from plaudit.rewards.mix import RewardMix
 from plaudit.rewards.mix import metrics as reward_metrics
@@ -35,6 +37,15 @@ class Portion:
     samples: list[JSON] = field(default_factory=list)
 
 
+class Evaluated(NamedTuple):
+    """What an evaluation gave; all empty where nothing was held out."""
+
+    metrics: dict[str, float]
+    samples: list[JSON]
+    record: JSON | None = None
+    """The held-out answers one by one, in an order that stays: reward, length in tokens, and the independent score."""
+
+
 class Source(Protocol):
     """What the loop asks for batches and evaluations."""
 
@@ -53,7 +64,7 @@ class Source(Protocol):
         """The batch of step `step` (0-based): a function of seed, step and weights alone."""
         ...
 
-    def evaluate(self, step: int, learner: Learner) -> tuple[dict[str, float], list[JSON]]:
+    def evaluate(self, step: int, learner: Learner) -> Evaluated:
         """Metrics of held-out rows, and samples to keep; empty where there are none."""
         ...
 
@@ -84,10 +95,10 @@ class Rows:
         epoch = step * self.feed.portion / self.feed.size
         return Portion(self.collate(chosen), {"epoch": epoch, "num_tokens": float(sum(item.length for item in chosen))})
 
-    def evaluate(self, step: int, learner: Learner) -> tuple[dict[str, float], list[JSON]]:
+    def evaluate(self, step: int, learner: Learner) -> Evaluated:
         if not len(self.held_out):
-            return {}, []
-        return {f"eval_{name}": value for name, value in learner.evaluate(self.batches()).items()}, []
+            return Evaluated({}, [])
+        return Evaluated({f"eval_{name}": value for name, value in learner.evaluate(self.batches()).items()}, [])
 
     def batches(self) -> Iterator[Batch]:
         """The held-out rows, in order of their length."""
@@ -116,15 +127,17 @@ class Rollouts:
         max_steps: int = 0,
         beside: Rows | None = None,
         rounds: int = 1,
+        independent: RewardMix | None = None,
     ) -> None:
         """`beside`: pre-training rows, of which a portion goes with every step (side `ptx`).
 
+        `independent` scores evaluations, and nothing is trained on it.
         `rounds`: with more than 1, a step samples so often at most, until it is full of groups that teach (`fill`).
         """
         require_token_ids(engine, "policy-gradient training")
         self.prompts, self.held_out, self.feed, self.engine = prompts, held_out[: options.num_eval_prompts], feed, engine
         self.rewards, self.options, self.seed, self.max_steps = rewards, options, seed, max_steps
-        self.beside, self.rounds = beside, rounds
+        self.beside, self.rounds, self.independent = beside, rounds, independent
         self.asked: dict[str, Prompt] = {}
         """The prompts of the last answers."""
 
@@ -163,6 +176,7 @@ class Rollouts:
             **reward_metrics(scored),
             **lengths(scored),
             **spread(filled.sampled),
+            **pays_length(filled.sampled),
             **(filled.metrics if self.rounds > 1 else {}),
             **{name: sum(values) / len(values) for name, values in logged.items() if values},
             "val/num_eos_tokens": float(sum(not item.completion.truncated for item in scored)),
@@ -176,10 +190,10 @@ class Rollouts:
             batch = with_pretraining(batch, self.beside.at(step, learner).batch)
         return Portion(batch, found, [self.sample(item) for item in scored[:2]])
 
-    def evaluate(self, step: int, learner: Learner) -> tuple[dict[str, float], list[JSON]]:
+    def evaluate(self, step: int, learner: Learner) -> Evaluated:
         """One answer to each held-out prompt, with the same seeds at every evaluation."""
         if not self.held_out:
-            return {}, []
+            return Evaluated({}, [])
         scored = self.sampled(self.held_out, step, learner)
         if all(item.reward is None for item in scored):
             raise UserError(
@@ -187,8 +201,20 @@ class Rollouts:
                 "eval_fraction=0"
             )
         found = {f"eval_{name}": value for name, value in reward_metrics(scored).items()}
-        found["eval_completions/mean_length"] = sum(len(item.completion.tokens) for item in scored) / len(scored)
-        return found, [self.sample(item) | {"held_out": True} for item in scored[:4]]
+        record: JSON = {"reward": [item.reward for item in scored], "length": [len(item.completion.tokens) for item in scored]}
+        found |= {f"eval_completions/{name}": value for name, value in variety(scored).items()}
+        if self.independent is not None:
+            record["independent"] = self._independent(scored, step)
+            found |= reward_moments([value for value in record["independent"] if value is not None])
+        return Evaluated(found, [self.sample(item) | {"held_out": True} for item in scored[:4]], record)
+
+    def _independent(self, scored: Sequence[Scored], step: int) -> list[float | None]:
+        """The independent score of each answer."""
+        assert self.independent is not None
+        context = Context(TrainerState(step, self.max_steps))
+        with phase("reward"):
+            found = self.independent.score(self.held_out, [item.completion for item in scored], context)
+        return [item.reward for item in found]
 
     def _answer(
         self, prompts: Sequence[Prompt], n: int, seed: int, step: int, learner: Learner
@@ -266,6 +292,53 @@ def lengths(scored: Sequence[Scored]) -> dict[str, float]:
                 f"completions/max_{name}": float(max(counts)),
             }
     return found
+
+
+DISTINCT_TOKENS = 64
+"""Tokens of an answer that count for its variety, so that longer answers do not look less varied."""
+
+
+def variety(scored: Sequence[Scored]) -> dict[str, float]:
+    """Of evaluated answers: their length, how different they are from each other, how far they repeat themselves, blanks.
+
+    `distinct_2` (over the first 64 tokens of each) is left out where no answer has two tokens.
+    """
+    answers = [item.completion.tokens for item in scored]
+    found = {
+        "mean_length": sum(map(len, answers)) / len(answers),
+        "repetition": sum(map(repetition_share, answers)) / len(answers),
+        "empty_ratio": sum(not item.completion.text.strip() for item in scored) / len(answers),
+    }
+    if any(len(tokens) > 1 for tokens in answers):
+        found["distinct_2"] = distinct_n([tokens[:DISTINCT_TOKENS] for tokens in answers], 2)
+    return found
+
+
+def reward_moments(values: Sequence[float]) -> dict[str, float]:
+    """Mean and deviation (n - 1) of the independent scores; nothing where there are none."""
+    if not values:
+        return {}
+    mean = sum(values) / len(values)
+    square = sum((value - mean) ** 2 for value in values)
+    return {"eval_independent/mean": mean, "eval_independent/std": math.sqrt(square / max(1, len(values) - 1))}
+
+
+def pays_length(groups: Sequence[Group]) -> dict[str, float]:
+    """Pearson's correlation of reward and length, both less their mean over the prompt where it has several answers.
+
+    Left out where rewards or lengths do not differ.
+    """
+    rewards, sizes = [], []
+    for group in groups:
+        answers = [(item.reward, float(len(item.completion.tokens))) for item in group if item.reward is not None]
+        middle = [sum(column) / len(answers) for column in zip(*answers, strict=True)] if len(answers) > 1 else [0.0, 0.0]
+        rewards += [reward - middle[0] for reward, _ in answers]
+        sizes += [size - middle[1] for _, size in answers]
+    count = max(1, len(rewards))
+    mean, size = sum(rewards) / count, sum(sizes) / count
+    both = sum((r - mean) * (s - size) for r, s in zip(rewards, sizes, strict=True))
+    each = math.sqrt(sum((r - mean) ** 2 for r in rewards) * sum((s - size) ** 2 for s in sizes))
+    return {"reward_length_correlation": max(-1.0, min(1.0, both / each))} if each > 1e-12 else {}
 
 
 def spread(groups: Sequence[Group]) -> dict[str, float]:

@@ -348,3 +348,96 @@ def test_a_creation_that_was_cut_off_leaves_no_trouble(path):
     with Store(path) as store:
         assert len(store.prompts()) == 2
     assert sorted(file.name for file in path.parent.iterdir()) == ["plaudit.db", "plaudit.db.lock"]
+
+
+def test_a_server_lets_commands_write_between_its_transactions_and_sees_that_they_did(path):
+    with Store(path, shared=True) as server:
+        server.add_prompts([Prompt(text="from the server")])
+        before = server.version()
+        server.add_prompts([Prompt(text="again")])
+        assert server.version() == before, "its own writes are no news"
+        with Store(path, wait=0) as command:
+            command.add_prompts([Prompt(text="from a command")])
+            with pytest.raises(UserError, match=f"process {os.getpid()} is writing"):
+                Store(path, wait=0)
+            server.wait = 0
+            with pytest.raises(UserError, match="is writing to it"):
+                server.add_prompts([Prompt(text="not now")])
+        assert server.version() != before
+        server.add_prompts([Prompt(text="now")])
+        texts = [one.text for one in server.prompts()]
+    assert texts == ["from the server", "again", "from a command", "now"]
+
+
+def test_of_servers_there_is_one(path):
+    with Store(path, shared=True):
+        with pytest.raises(UserError, match=f"process {os.getpid()} is serving it"):
+            Store(path, shared=True, wait=0)
+        with Store(path, wait=0):
+            pass
+    with Store(path, shared=True, wait=0):
+        pass
+
+
+@pytest.mark.slow
+def test_processes_that_write_at_once_take_turns_and_lose_nothing(path):
+    script = f"""
+from plaudit.schema import Prompt
+from plaudit.store import Store
+import sys
+who, kind = sys.argv[1:]
+if kind == "server":
+    with Store({str(path)!r}, shared=True, wait=60) as store:
+        for i in range(300):
+            store.add_prompts([Prompt(text=who + str(i))])
+else:
+    for i in range(60):
+        with Store({str(path)!r}, wait=60) as store:
+            store.add_prompts([Prompt(text=who + str(i))])
+"""
+    Store(path).close()
+    each = [("s", "server"), ("a", "command"), ("b", "command")]
+    processes = [subprocess.Popen([sys.executable, "-c", script, *words]) for words in each]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    with Store(path) as store:
+        assert len(store.prompts()) == 420
+        assert store.db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+def test_a_setting_keeps_its_history_without_the_names_that_are_erased(path):
+    with Store(path) as store:
+        store.change_setting("guideline", "be kind", "Ada")
+        store.change_setting("guideline", "be kind", "Ben")
+        store.propose("p1", {"key": "x"})
+        store.propose("p1", {"key": "y"})
+        store.change_setting("guideline", "be brief", "Ben", "p1")
+        store.decide("p1", "accepted", "Ben", "yes")
+        assert [(one.old, one.new, one.by, one.proposal) for one in store.changes()] == [
+            ("be kind", "be brief", "Ben", "p1"),
+            (None, "be kind", "Ada", None),
+        ]
+        (one,) = store.proposals()
+        assert (one.content, one.decision, one.by, one.note) == ({"key": "x"}, "accepted", "Ben", "yes")
+        with pytest.raises(UserError, match="accepted already, by Ben"):
+            store.decide("p1", "refused", "Ada")
+        with pytest.raises(UserError, match="no proposal"):
+            store.decide("p2", "refused", "Ada")
+        store.change_setting("left out", [["human", store.number_of("Ben")]], "Ada")
+        assert store.left_out() == {"human:Ben"}
+        store.erase(annotator="Ben")
+        assert store.changes()[1].by.startswith("erased-") and next(iter(store.left_out())).startswith("human:erased-")
+    assert b"Ben" not in path.read_bytes()
+
+
+def test_the_newest_score_of_a_model_counts_and_is_news(path):
+    fill(path)
+    first = answer(0)
+    with Store(path) as store:
+        store.set_scores("rm-1", {first.id: 1.0})
+        store.set_scores("rm-2", {first.id: 2.0})
+        before = store.newest()
+        store.set_scores("rm-1", {first.id: 3.0})
+        assert store.newest() > before
+        assert list(store.scores().items()) == [("rm-2", {first.id: 2.0}), ("rm-1", {first.id: 3.0})]
+        with pytest.raises(UserError, match="no completion"):
+            store.set_scores("rm-1", {"f" * 16: 1.0})

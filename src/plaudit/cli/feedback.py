@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,12 +30,17 @@ def feedback(
         float, typer.Option(help="Share of the chat's turns with two drafts to choose from.", min=0, max=1)
     ] = 0.2,
     name: Annotated[list[str] | None, typer.Option(help="A further host name that people use; may be repeated.")] = None,
+    judge: Annotated[
+        list[str] | None, typer.Option(help="A judge model that admins may let judge, URL#MODEL; may be repeated.")
+    ] = None,
 ) -> None:
     """Serve the pages on which people judge, correct, chat and review; Ctrl-C ends it."""
-    serve(settings(project, host, model or [], drafts, name or []), host, port)
+    serve(settings(project, host, model or [], drafts, name or [], judge or []), host, port)
 
 
-def settings(project: Path, host: str, models: list[str], drafts: float, names: list[str]) -> Settings:
+def settings(
+    project: Path, host: str, models: list[str], drafts: float, names: list[str], judges: Sequence[str] = ()
+) -> Settings:
     """The server's settings. UserError for a folder that is not there, or a model that is none."""
     _needs_packages()
     from plaudit.feedback.models import ChatModel
@@ -44,16 +50,19 @@ def settings(project: Path, host: str, models: list[str], drafts: float, names: 
     for one in models:
         if "#" in one or "://" in one:
             ChatModel.named(one)
-    if project.suffix in (".sqlite", ".db") and not project.is_dir():
-        store, title = project, project.stem
-        folder = project.parent
-    elif project.is_dir():
-        store, title, folder = project / _store_of(project), project.resolve().name, project
-    else:
-        raise UserError(f"there is no folder {project}; name a project's folder, or the file of a store (.sqlite)")
+    store, title, folder = store_of(project)
     local = _is_loopback(host) and not names  # who names a host has others come in, through a proxy perhaps
     hosts = frozenset({*LOOPBACK, *names, host}) if local or names else None
-    return Settings(store, title, folder / "runs", tuple(models), drafts, local, hosts)
+    return Settings(store, title, folder / "runs", tuple(models), drafts, local, hosts, tuple(judges))
+
+
+def store_of(project: Path) -> tuple[Path, str, Path]:
+    """The store of a project's folder, or the store's file itself; the project's name and folder. UserError for neither."""
+    if project.suffix in (".sqlite", ".db") and not project.is_dir():
+        return project, project.stem, project.parent
+    if project.is_dir():
+        return project / _store_of(project), project.resolve().name, project
+    raise UserError(f"there is no folder {project}; name a project's folder, or the file of a store (.sqlite)")
 
 
 def _needs_packages() -> None:

@@ -78,14 +78,15 @@ def _named_store(project: Path) -> str | None:
 
 
 def _of_store(path: Path, options: dict[str, Any]) -> Quality:
+    from plaudit.feedback.judge_seats import failures
     from plaudit.judgements.quality import assess
     from plaudit.store import Store
 
     with Store(path, readonly=True) as store:
-        feedback, completions = store.feedback(current=False), store.completions()
+        feedback, completions, failed = store.feedback(current=False), store.completions(), failures(store)
     if not feedback:
         raise UserError(f"store {path}: holds no judgements yet")
-    return assess(feedback, completions, **options)
+    return assess(feedback, completions, failed=failed, **options)
 
 
 def _of_file(path: Path, words: list[str], level: str | None, options: dict[str, Any]) -> Quality:

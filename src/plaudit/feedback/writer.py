@@ -37,11 +37,13 @@ class _Job:
 
 
 class Writer:
-    """Opens the store in a thread of its own and holds it until `close`."""
+    """Opens the store in a thread of its own, and writes until `close`. Commands may write in between, one at a time."""
 
     def __init__(self, path: Path, wait: float = 5.0) -> None:
-        """UserError where the store cannot be opened, for example because another process writes to it."""
+        """UserError where the store cannot be opened, for example because another server has it."""
         self.path, self.wait = path, wait
+        self.version = 0
+        """Changes when another process has written something; looked at before each commit."""
         self._queue: queue.Queue[_Job | None] = queue.Queue(LONGEST_QUEUE)
         opened: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(opened,), name="plaudit-writer", daemon=True)
@@ -68,16 +70,18 @@ class Writer:
 
     def _run(self, opened: Future[None]) -> None:
         try:
-            store = Store(self.path, wait=self.wait)
+            store = Store(self.path, wait=self.wait, shared=True)
         except BaseException as error:
             opened.set_exception(error)
             return
+        self.version = store.version()
         opened.set_result(None)
         with store:
             over = False
             while not over:
                 jobs, over = self._waiting()
                 together = [job for job in jobs if not job.alone]
+                self.version = store.version()
                 if together:
                     _commit(store, together)
                 for job in jobs:

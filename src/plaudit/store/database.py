@@ -20,23 +20,30 @@ class Missing(UserError):
 class Database:
     """One open SQLite file; a context manager. Made and migrated on opening.
 
-    One process writes at a time and holds the file from opening to closing; any number may read (`readonly=True`). A second
-    writer waits `wait` seconds, then gets a UserError. A damaged, foreign or empty file is a UserError and is left as it is.
-    Every write is one transaction and on the disk when the call returns (synchronous=FULL).
+    One process writes at a time; any number may read (`readonly=True`). A command holds the file from opening to closing. A
+    server (`shared=True`) holds it for one transaction at a time, so that commands write beside it; of servers there is one.
+    Who comes second waits `wait` seconds, then gets a UserError. A damaged, foreign or empty file is a UserError and is left
+    as it is. Every write is one transaction and on the disk when the call returns (synchronous=FULL).
     """
 
-    def __init__(self, path: str | Path, *, readonly: bool = False, wait: float = 5.0) -> None:
+    def __init__(self, path: str | Path, *, readonly: bool = False, wait: float = 5.0, shared: bool = False) -> None:
         self.path = Path(path)
-        self.readonly = readonly
+        self.readonly, self.shared, self.wait = readonly, shared, wait
+        self._lock = connection.Lock(Path(f"{self.path}.lock"), "writing to it")
+        self._serving = connection.Lock(Path(f"{self.path}.serving"), "serving it")
         with connection.explained(self.path):
-            if not readonly:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = None if readonly else connection.lock(self.path, wait)
             try:
+                if not readonly:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    if shared:
+                        self._serving.take(wait)
+                    self._lock.take(wait)
                 self.db: sqlite3.Connection = connection.connect(self.path, readonly=readonly, wait=wait)
             except BaseException:
                 self._unlock()
                 raise
+            if shared:
+                self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -46,13 +53,31 @@ class Database:
 
     def close(self) -> None:
         """Closes the file and lets the next writer in. Closing twice is allowed."""
+        with contextlib.suppress(UserError):  # whoever has the lock has the file open too, and so this close writes nothing
+            if self.shared:
+                self._lock.take(self.wait)
         self.db.close()
         self._unlock()
 
     def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.close()
+        self._serving.close()
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The lock for one block, where it is not held anyway."""
+        if self.shared:
+            self._lock.take(self.wait)
+        try:
+            yield
+        finally:
+            if self.shared:
+                self._lock.release()
+
+    def version(self) -> int:
+        """A number that changes when another connection than this one has written."""
+        found: int = self._read("PRAGMA data_version")[0][0]
+        return found
 
     @contextlib.contextmanager
     def group(self) -> Iterator[None]:
@@ -61,7 +86,7 @@ class Database:
         Each write inside is still whole or undone by itself, so one that is refused takes no other with it.
         IMMEDIATE, since a read that turns into a write would not wait for its turn.
         """
-        with connection.explained(self.path):
+        with connection.explained(self.path), self._turn():
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield

@@ -184,11 +184,12 @@ class Leases(Records):
         }
         return {name: self._read(query)[0][0] for name, query in queries.items()}
 
-    def newest(self) -> tuple[int, int]:
-        """Numbers of the newest completion and act: they grow when there is something new."""
+    def newest(self) -> tuple[int, int, int]:
+        """Numbers of the newest completion, act and score: they grow when there is something new."""
         ((completions,),) = self._read("SELECT coalesce(max(number), 0) FROM completions")
         ((acts,),) = self._read("SELECT coalesce(max(number), 0) FROM feedback")
-        return completions, acts
+        ((scores,),) = self._read("SELECT coalesce(max(number), 0) FROM scores")
+        return completions, acts, scores
 
 
 def _lease(row: Any) -> Lease:

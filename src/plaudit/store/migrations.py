@@ -126,6 +126,20 @@ MIGRATIONS: tuple[Migration, ...] = (
                 added_at TEXT NOT NULL)""",
         ),
     ),
+    Migration(
+        7,
+        "scores, proposals, changes",
+        (
+            """CREATE TABLE scores (number INTEGER PRIMARY KEY, completion_id TEXT NOT NULL REFERENCES completions (id),
+                model TEXT NOT NULL, score REAL NOT NULL, added_at TEXT NOT NULL, UNIQUE (completion_id, model))""",
+            """CREATE TABLE proposals (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, content TEXT NOT NULL,
+                made_at TEXT NOT NULL, decision TEXT, note TEXT NOT NULL, annotator INTEGER REFERENCES annotators (number),
+                decided_at TEXT)""",
+            """CREATE TABLE changes (number INTEGER PRIMARY KEY, setting TEXT NOT NULL, old TEXT NOT NULL, new TEXT NOT NULL,
+                annotator INTEGER NOT NULL REFERENCES annotators (number), proposal TEXT REFERENCES proposals (id),
+                changed_at TEXT NOT NULL)""",
+        ),
+    ),
 )
 
 

@@ -173,11 +173,14 @@ def _annotator_line(one: AnnotatorQuality) -> str:
 
 
 def _judge_line(one: JudgeQuality) -> str:
+    steady = f"; the same in both orders {_share(one.steady)}" if one.steady is not None else ""
+    failed = f"; no verdict on {one.failed} pairs" if one.failed else ""
     if one.agrees is None:
-        return f"judge model {one.name}: {one.acts} acts, none on an item that people judged"
+        return f"judge model {one.name}: {one.acts} acts, none on an item that people judged{steady}{failed}"
     people = f"; people among themselves {_share(one.people)}" if one.people is not None else ""
     kappa = f", kappa {one.kappa:.2f}" if one.kappa is not None else ""
-    return f"judge model {one.name}: agrees with people {_share(one.agrees)} on {one.compared} items{kappa}{people}"
+    agrees = f"agrees with people {_share(one.agrees)} on {one.compared} items{kappa}"
+    return f"judge model {one.name}: {agrees}{people}{steady}{failed}"
 
 
 def _coverage_lines(one: Coverage) -> list[str]:
@@ -200,13 +203,15 @@ def assess(
     groups: Mapping[str, Mapping[str, str]] | None = None,
     served: Mapping[str, Mapping[str, float]] | None = None,
     curve: Sequence[tuple[float, float, float]] = (),
+    failed: Mapping[str, int] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Quality:
     """The quality of all current acts. Of an annotator's answers to one question on one item the first counts for agreement.
 
     `completions`: the answers judged, for the words read and for marks on their sentences. `scores`: a reward model's, by
-    completion id. `groups`, `served`: see `people.coverages`. `curve`: see `advice.more_labels`.
+    completion id. `groups`, `served`: see `people.coverages`. `curve`: see `advice.more_labels`. `failed`: judge models' pairs
+    of which no verdict came.
     """
     acts = identified(feedback)
     live = current(acts)
@@ -216,6 +221,7 @@ def assess(
         groups=groups,
         served=served,
         curve=curve,
+        failed=failed,
         resamples=resamples,
         seed=seed,
     )
@@ -230,6 +236,7 @@ def assess_ballots(
     groups: Mapping[str, Mapping[str, str]] | None = None,
     served: Mapping[str, Mapping[str, float]] | None = None,
     curve: Sequence[tuple[float, float, float]] = (),
+    failed: Mapping[str, int] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Quality:
@@ -262,7 +269,7 @@ def assess_ballots(
         left=wilson(sum(sides), len(sides)) if sides else None,
         annotators=annotators,
         errors=label_errors(ballots, scores),
-        judges=judge_qualities(ballots),
+        judges=judge_qualities(ballots, failed),
         people=coverages(ballots, groups or {}, served),
         more=more_labels(main.items if main else 0, mean, curve=curve),
     )

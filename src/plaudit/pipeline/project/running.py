@@ -17,7 +17,7 @@ from plaudit.pipeline import lineage
 from plaudit.pipeline.project import keys, page
 from plaudit.pipeline.project.plan import Project, Stage, read
 from plaudit.schema import JSON, UserError
-from plaudit.training.folder import hold, write_text
+from plaudit.training.files import hold, write_text
 from plaudit.training.progress import Progress, shown
 
 DONE = "stage.json"

@@ -152,6 +152,7 @@ SCREENS = {
     "disagreements": "/disagreements",
     "people": "/people",
     "data": "/data",
+    "mechanism": "/mechanism",
     "exchange": "/exchange",
     "runs": "/runs",
     "run": "/runs/ppo-1",

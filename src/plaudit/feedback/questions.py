@@ -65,7 +65,7 @@ class Questions:
         self.writer, self.readers, self.clock = writer, readers, clock
         self.policy = policy or assign.Policy()
         self._boards: dict[str, Board] = {}
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, int, int, int] | None = None
         self._lock = threading.RLock()
 
     def changed(self) -> None:
@@ -73,10 +73,19 @@ class Questions:
         with self._lock:
             self._boards.clear()
 
+    def random_share(self) -> float:
+        """The share of fresh questions that are drawn at random now."""
+        with self.readers.lend() as store:
+            return self.checked(**store.setting(ASSIGNMENT, {})).random_share
+
+    def checked(self, **changed: float) -> assign.Policy:
+        """The policy with fields changed. UserError for a value that is none."""
+        return replace(self.policy, **changed)  # type: ignore[arg-type]  # names and types come from our own setting
+
     def _board(self, kind: str) -> Board:
         with self.readers.lend() as store:
-            completions, _, scored = store.newest()
-            seen = completions, scored, self.writer.version
+            completions, _, scored, erased = store.newest()
+            seen = completions, scored, erased, self.writer.version
             if seen != self._seen:
                 self._boards.clear()
                 self._seen = seen
@@ -97,7 +106,7 @@ class Questions:
                     for shown in askable(answers, kind)
                 ]
                 leases = [*store.leases(kind=kind, outcome=OPEN, after=self.clock()), *store.leases(kind=kind, outcome=SKIPPED)]
-                policy = replace(self.policy, **store.setting(ASSIGNMENT, {}))
+                policy = self.checked(**store.setting(ASSIGNMENT, {}))
                 self._boards[kind] = Board(items, acts, leases, policy)
         return self._boards[kind]
 

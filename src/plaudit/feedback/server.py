@@ -20,6 +20,7 @@ from plaudit.feedback.questions import Questions
 from plaudit.feedback.writer import Readers, Writer
 from plaudit.judgements.disagreements import Disagreement, disagreements
 from plaudit.judgements.quality import AnnotatorQuality, Quality, assess
+from plaudit.schema import Feedback
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Server:
     ending: threading.Event = field(default_factory=threading.Event)
     """Set when the server is asked to stop: streams end."""
     _looking: threading.Lock = field(default_factory=threading.Lock)
-    _seen: tuple[int, int, int] | None = None
+    _seen: tuple[int, int, int, int] | None = None
     _found: Any = None
 
     def quality(self) -> Quality:
@@ -78,7 +79,11 @@ class Server:
         """What people disagree on and nobody has decided, the most uncertain first."""
         return self._figures()[1]
 
-    def _figures(self) -> tuple[Quality, list[Disagreement]]:
+    def acts(self) -> list[Feedback]:
+        """The current acts, read anew when there are new ones."""
+        return self._figures()[2]
+
+    def _figures(self) -> tuple[Quality, list[Disagreement], list[Feedback]]:
         with self._looking, self.readers.lend() as store:
             newest = store.newest()
             if self._seen != newest:
@@ -86,7 +91,7 @@ class Server:
                 said = {one.name: one.about for one in store.accounts()} | {LOCAL: store.setting("about local", {})}
                 groups = {name: about for name, about in said.items() if about}
                 quality = assess(acts, store.completions(), groups=groups, failed=failures(store))
-                self._found = quality, disagreements(acts)
+                self._found = quality, disagreements(acts), acts
                 self._seen = newest
         return self._found
 

@@ -184,12 +184,13 @@ class Leases(Records):
         }
         return {name: self._read(query)[0][0] for name, query in queries.items()}
 
-    def newest(self) -> tuple[int, int, int]:
-        """Numbers of the newest completion, act and score: they grow when there is something new."""
+    def newest(self) -> tuple[int, int, int, int]:
+        """Numbers of the newest completion, act, score and erasure: they grow when there is something new, or less."""
         ((completions,),) = self._read("SELECT coalesce(max(number), 0) FROM completions")
         ((acts,),) = self._read("SELECT coalesce(max(number), 0) FROM feedback")
         ((scores,),) = self._read("SELECT coalesce(max(number), 0) FROM scores")
-        return completions, acts, scores
+        ((erasures,),) = self._read("SELECT coalesce(max(number), 0) FROM erasures")
+        return completions, acts, scores, erasures
 
 
 def _lease(row: Any) -> Lease:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from plaudit.config import Resolved
 from plaudit.hints import plain
 from plaudit.pipeline.lineage import file_digest
+from plaudit.pipeline.project.acts import SOURCES, counted_acts
 from plaudit.pipeline.project.plan import Stage
 from plaudit.schema import UserError, content_hash
 from plaudit.store import Store
@@ -33,8 +34,8 @@ def inputs(stage: Stage, resolved: Resolved, keys: Mapping[str, str], store: Pat
         if name not in NOT_OF_THE_RESULT
     }
     found |= {f"stage {name}": keys[name] for name in stage.needs}
-    if found.get("annotators") == "people":
-        found["feedback"] = _feedback(store)
+    if found.get("annotators") in SOURCES:
+        found["feedback"] = _feedback(store, SOURCES[found["annotators"]], found.get("until"))
     return {"verb": content(stage.kind.verb), **found, "code": code}
 
 
@@ -77,9 +78,9 @@ def _folder(path: Path) -> str:
     return content_hash([folder_digest(path) if weights else "", about])
 
 
-def _feedback(store: Path) -> list[str]:
-    """Ids of people's acts that a store holds now."""
+def _feedback(store: Path, sources: Collection[str], until: int | None) -> list[str]:
+    """Ids of the acts of a store that count."""
     if not store.exists():
         raise UserError(f"there is no store {store} with people's judgements; collect some, or set annotators: simulated")
     with Store(store, readonly=True) as opened:
-        return [act.id for act in opened.feedback() if act.source != "simulated"]
+        return [act.id for act in counted_acts(opened, sources, until)]

@@ -33,6 +33,8 @@ VERBS = (
     "classify",
     "chat",
     "feedback",
+    "judge",
+    "branch",
     "merge",
     "runs",
     "config",

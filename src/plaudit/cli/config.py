@@ -22,7 +22,7 @@ OTHERS = {
     "judge": "run",
 }
 """What has options and is no algorithm -> the command that takes them (`judge` is a stage of a project)."""
-FLAGS = ("init", "run", "merge", "classify", "feedback", "bench", "runs", "migrate", "doctor", "config")
+FLAGS = ("init", "run", "merge", "classify", "feedback", "bench", "branch", "runs", "migrate", "doctor", "config")
 """Verbs whose options are flags."""
 
 

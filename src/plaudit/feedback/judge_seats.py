@@ -22,10 +22,10 @@ GROUP = 16
 
 def waiting(store: Store, annotator: str, number: int) -> list[Pair]:
     """The next pairs for a seat, with their texts."""
-    texts = {one.id: one.text for one in store.completions()}
-    prompts = {one.id: one for one in store.prompts()}
+    completions, prompts = store.completions(), {one.id: one for one in store.prompts()}
+    texts = {one.id: one.text for one in completions}
     acts, out = store.feedback(), store.quarantined()
-    asked = ai_judge.questions(acts, store.completions(), annotator, per_prompt=PAIRS_PER_PROMPT, left_out=out)
+    asked = ai_judge.questions(acts, completions, annotator, per_prompt=PAIRS_PER_PROMPT, left_out=out)
     return [
         Pair(shown, prompts[shown.prompt_id], *(texts[one] for one in shown.completion_ids))
         for shown in asked[:number]
@@ -67,9 +67,9 @@ def judged(
         for one in seat.ask(pairs, concurrency=concurrency, stop=stop):
             group.append(one)
             if len(group) == GROUP:
-                write(group)
-                yield from group
-                group = []
+                whole, group = group, []
+                write(whole)
+                yield from whole
     finally:
         if group:
             write(group)

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,9 +79,10 @@ class Control:
         (folder / CONTROL).unlink(missing_ok=True)
 
     def say(self, state: str, step: int) -> None:
-        """Write state.json."""
+        """Write state.json; a full disk is for others to say, who lose something by it."""
         told: JSON = {"verb": self.verb, "pid": os.getpid(), "state": state, "step": step}
-        write_text(self.folder / STATE, json.dumps(told) + "\n")
+        with suppress(OSError):
+            write_text(self.folder / STATE, json.dumps(told) + "\n")
 
     def wanted(self) -> tuple[str, str]:
         """go, pause or stop, and who wants it."""

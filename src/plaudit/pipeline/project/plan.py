@@ -78,7 +78,7 @@ class Project:
     def needed(self, name: str) -> list[str]:
         """The stage and every stage that it needs, directly or through others, in order."""
         found = {name}
-        for stage in reversed(self.stages.values()):
+        for stage in reversed(list(self.stages.values())):
             if stage.name in found:
                 found.update(stage.needs)
         return [one for one in self.stages if one in found]

@@ -68,8 +68,17 @@ def run(
     """
     if progress is None:
         with shown() as bar:
-            chosen = {"only": only, "start": start, "force": force, "dry_run": dry_run}
-            return run(path, **chosen, stages=stages, changes=changes, parents=parents, progress=bar)  # type: ignore[arg-type]
+            return run(
+                path,
+                only=only,
+                start=start,
+                force=force,
+                dry_run=dry_run,
+                stages=stages,
+                changes=changes,
+                parents=parents,
+                progress=bar,
+            )
     path = path.resolve()
     project = read(path).changed(changes or {}).only(stages)
     for name in filter(None, (only, start, force)):
@@ -119,7 +128,7 @@ def _what(stage: Stage, folder: Path, key: str, inputs: Mapping[str, Any], chose
         return "run", "forced"
     if folder.exists():
         return "run", "goes on"
-    before = _json(_latest(folder.parent, stage.name) / DONE)
+    before = _json(latest(folder.parent, stage.name) / DONE)
     if before is None:
         return "run", "new"
     old = before.get("inputs", {})
@@ -254,7 +263,7 @@ def _json(path: Path) -> JSON | None:
     return content if isinstance(content, dict) else None
 
 
-def _latest(root: Path, name: str) -> Path:
+def latest(root: Path, name: str) -> Path:
     """The folder of the stage as it last finished; one that is not there where it never did."""
     pointer = root / "latest" / name
     if pointer.is_file():

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plaudit.data.readers import read_jsonl, read_prompts, write_jsonl
+from plaudit.data.readers import read_jsonl, write_jsonl
 from plaudit.pipeline.project import running, scoring
 from plaudit.pipeline.project.acts import SOURCES
 from plaudit.pipeline.project.plan import Project, Stage, read
@@ -118,7 +118,7 @@ def watch(
         answers = _gathered(root, folder, standing)
         changes[roles.judge] = {"completions": str(answers)}
         if standing.until is None:
-            _score(project, roles, root, path, folder, progress)
+            _score(project, roles, root, folder, progress)
             standing.until = _wait(project, roles, path, standing, judgements, progress, wait)
             standing.write(file)
         changes[roles.judge]["until"] = standing.until
@@ -173,16 +173,16 @@ def _gathered(root: Path, folder: Path, standing: Standing) -> Path:
     return target
 
 
-def _score(project: Project, roles: Roles, root: Path, path: Path, folder: Path, progress: Progress) -> None:
+def _score(project: Project, roles: Roles, root: Path, folder: Path, progress: Progress) -> None:
     """Let the last round's reward model say of which new answers it is unsure: the pages ask those first, for a share."""
-    latest = root / "latest" / roles.reward
+    latest = running.latest(root, roles.reward).resolve()
     if not (latest / "model").is_dir():
         return
-    prompts = path.parent / str(project.stages[roles.answers].value("prompts"))
-    answers = completions_of(folder / "completions.jsonl")
-    found = scoring.scores([str(latest)], read_prompts(str(prompts)), answers)
-    scoring.keep(path.parent / project.store, latest.resolve().name, found)
-    progress.tell(f"{latest.resolve().name} scored {len(answers)} new answers")
+    answers, store = completions_of(folder / "completions.jsonl"), project.path.parent / project.store
+    with Store(store, readonly=True) as opened:
+        prompts = opened.prompts(ids=list(dict.fromkeys(one.prompt_id for one in answers)))
+    scoring.keep(store, latest.name, scoring.scores([str(latest)], prompts, answers))
+    progress.tell(f"{latest.name} scored {len(answers)} new answers")
 
 
 def _wait(

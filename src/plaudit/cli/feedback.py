@@ -15,6 +15,7 @@ from plaudit.schema import UserError
 
 if TYPE_CHECKING:
     from plaudit.feedback.server import Settings
+    from plaudit.store import Where
 
 STORE = "store.sqlite"
 
@@ -56,12 +57,14 @@ def settings(
     return Settings(store, title, folder / "runs", tuple(models), drafts, local, hosts, tuple(judges))
 
 
-def store_of(project: Path) -> tuple[Path, str, Path]:
+def store_of(project: Path) -> tuple[Where, str, Path]:
     """The store of a project's folder, or the store's file itself; the project's name and folder. UserError for neither."""
+    from plaudit.store import located
+
     if project.suffix in (".sqlite", ".db") and not project.is_dir():
         return project, project.stem, project.parent
     if project.is_dir():
-        return project / _store_of(project), project.resolve().name, project
+        return located(_store_of(project), project), project.resolve().name, project
     raise UserError(f"there is no folder {project}; name a project's folder, or the file of a store (.sqlite)")
 
 
@@ -101,13 +104,14 @@ def serve(settings: Settings, host: str, port: int) -> None:
     import uvicorn
 
     from plaudit.feedback.app import create_app
+    from plaudit.store import named
 
     listening = _listen(host, port)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     app = create_app(settings)
     server = app.state.server
     address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-    typer.echo(f"{settings.project}: {address}  (store {settings.store}; Ctrl-C ends it)")
+    typer.echo(f"{settings.project}: {address}  (store {named(settings.store)}; Ctrl-C ends it)")
     with server.readers.lend() as store:
         empty = not store.has_accounts()
     if empty and not settings.local:

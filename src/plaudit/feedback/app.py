@@ -24,7 +24,7 @@ from plaudit.feedback.screens import account, data, exchange, home, judging, mec
 from plaudit.feedback.server import Server, Settings
 from plaudit.feedback.writer import Unavailable
 from plaudit.schema import UserError
-from plaudit.store import Conflict, Missing
+from plaudit.store import Conflict, Missing, named
 
 PAGES = tuple(
     screen.router for screen in (home, account, judging, review, people, data, mechanism, exchange, talking, watching)
@@ -97,8 +97,8 @@ async def _problem(request: Request, error: Exception) -> Response:
 def _said(error: Any, request: Request) -> tuple[int, str]:
     if isinstance(error, UserError):
         status = next((code for kind, code in STATUS if isinstance(error, kind)), 400)
-        path = request.app.state.server.settings.store
-        return status, str(error).removeprefix(f"store {path}: ")  # where it lies is nobody's business
+        place = named(request.app.state.server.settings.store)
+        return status, str(error).removeprefix(f"store {place}: ")  # where it lies is nobody's business
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         return 422, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

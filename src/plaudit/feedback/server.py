@@ -21,13 +21,14 @@ from plaudit.feedback.writer import Readers, Writer
 from plaudit.judgements.disagreements import Disagreement, disagreements
 from plaudit.judgements.quality import AnnotatorQuality, Quality, assess
 from plaudit.schema import Feedback
+from plaudit.store import Where
 
 
 @dataclass(frozen=True)
 class Settings:
     """How the server is started."""
 
-    store: Path
+    store: Where
     project: str = "plaudit"
     runs: Path = Path("runs")
     """The folder whose runs can be watched."""

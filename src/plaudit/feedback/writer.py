@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from plaudit.schema import UserError
-from plaudit.store import Store
+from plaudit.store import Store, Where
 
 Result = TypeVar("Result")
 LONGEST_QUEUE = 1000
@@ -39,7 +38,7 @@ class _Job:
 class Writer:
     """Opens the store in a thread of its own, and writes until `close`. Commands may write in between, one at a time."""
 
-    def __init__(self, path: Path, wait: float = 5.0) -> None:
+    def __init__(self, path: Where, wait: float = 5.0) -> None:
         """UserError where the store cannot be opened, for example because another server has it."""
         self.path, self.wait = path, wait
         self.version = 0
@@ -135,7 +134,7 @@ def _settle(job: _Job, result: Any, error: BaseException | None) -> None:
 class Readers:
     """Read-only connections, as many as are used at the same time, used again."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Where) -> None:
         self.path = path
         self._idle: queue.SimpleQueue[Store] = queue.SimpleQueue()
 

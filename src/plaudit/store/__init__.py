@@ -1,8 +1,8 @@
-"""The store: one SQLite file per project. `with Store("plaudit.db") as store: store.add_prompts(...)`."""
+"""The store of a project, an SQLite file or a PostgreSQL database: `with Store("plaudit.db") as store: store.prompts()`."""
 
 from plaudit.store.accounts import Account, Token
 from plaudit.store.conversations import Conversations, Turn
-from plaudit.store.database import Missing
+from plaudit.store.database import Missing, Where, located, named
 from plaudit.store.leases import Conflict, Lease
 from plaudit.store.mechanism import Change, Mechanism, Proposed
 from plaudit.store.provenance import Dataset, Erasure, Lineage, Provenance
@@ -20,6 +20,9 @@ __all__ = [
     "Store",
     "Token",
     "Turn",
+    "Where",
+    "located",
+    "named",
 ]
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote
 
 from plaudit.schema import UserError
@@ -30,7 +30,7 @@ APPLICATION = 0x506C6475  # "Pldu": tells our databases from other SQLite files
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: Path | str) -> Iterator[None]:
     """Turns what the disk, the file or another process did into a UserError; programming errors pass through."""
     try:
         yield
@@ -154,6 +154,11 @@ def _prepare(db: sqlite3.Connection, path: Path, readonly: bool) -> None:
         )
     for pragma in ("foreign_keys = ON", "synchronous = FULL", "secure_delete = ON", "recursive_triggers = ON"):
         db.execute(f"PRAGMA {pragma}")
+    upgrade(db, path, readonly)
+
+
+def upgrade(db: Any, path: Path | str, readonly: bool) -> None:
+    """Brings the schema up to date. UserError where that needs writing, or where it is of a newer plaudit."""
     try:
         todo = pending(db)
         if todo and readonly:

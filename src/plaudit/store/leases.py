@@ -85,7 +85,7 @@ class Leases(Records):
         """Leases as they came: of a person, of a kind, with an outcome, that end after a time."""
         rows = self._read(
             f"""{_LEASE} WHERE (?1 IS NULL OR a.name = ?1) AND (?2 IS NULL OR l.kind = ?2) AND (?3 IS NULL OR l.outcome = ?3)
-            AND (?4 IS NULL OR l.expires_at > ?4) ORDER BY l.number""",
+            AND (?4 IS NULL OR l.expires_at > CAST(?4 AS DOUBLE PRECISION)) ORDER BY l.number""",
             annotator,
             kind,
             outcome,
@@ -163,7 +163,8 @@ class Leases(Records):
             if reason is None:
                 db.execute("DELETE FROM quarantine WHERE prompt_id = ?", (prompt_id,))
             else:
-                db.execute("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)", (prompt_id, reason, now()))
+                replaced = "ON CONFLICT (prompt_id) DO UPDATE SET reason = excluded.reason, added_at = excluded.added_at"
+                db.execute(f"INSERT INTO quarantine VALUES (?, ?, ?) {replaced}", (prompt_id, reason, now()))
 
     def quarantined(self) -> dict[str, str]:
         """Prompt id -> reason, oldest first."""

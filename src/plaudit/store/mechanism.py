@@ -120,9 +120,11 @@ class Mechanism(Leases, Accounts):
         """Keeps what a reward model says of answers (completion id -> score); of one model the newest score counts."""
         self._known("completions", scores, "completion", "score answers that the store holds")
         with self._transaction() as db:
+            ((last,),) = self._read("SELECT coalesce(max(number), 0) FROM scores")
+            db.executemany("DELETE FROM scores WHERE completion_id = ? AND model = ?", [(one, model) for one in scores])
             db.executemany(
-                "INSERT OR REPLACE INTO scores (completion_id, model, score, added_at) VALUES (?, ?, ?, ?)",
-                [(one, model, float(score), now()) for one, score in scores.items()],
+                "INSERT INTO scores (number, completion_id, model, score, added_at) VALUES (?, ?, ?, ?, ?)",
+                [(last + place, one, model, float(score), now()) for place, (one, score) in enumerate(scores.items(), 1)],
             )
 
     def scores(self) -> dict[str, dict[str, float]]:

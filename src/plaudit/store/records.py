@@ -196,7 +196,8 @@ class Records(Database):
                 f.seconds, f.created_at, f.supersedes, t.content, c.completion_id
             FROM feedback f JOIN annotators a ON a.number = f.annotator LEFT JOIN feedback_completions c ON c.feedback_id = f.id
             LEFT JOIN feedback_texts t ON t.feedback_id = f.id
-            WHERE (?1 IS NULL OR f.prompt_id = ?1) AND (?2 IS NULL OR f.number <= ?2) ORDER BY f.number, c.place""",
+            WHERE (?1 IS NULL OR f.prompt_id = ?1) AND (?2 IS NULL OR f.number <= CAST(?2 AS BIGINT))
+            ORDER BY f.number, c.place""",
             prompt_id,
             until,
         )

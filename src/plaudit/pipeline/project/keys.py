@@ -13,7 +13,7 @@ from plaudit.pipeline.lineage import file_digest
 from plaudit.pipeline.project.acts import SOURCES, counted_acts
 from plaudit.pipeline.project.plan import Stage
 from plaudit.schema import UserError, content_hash
-from plaudit.store import Store
+from plaudit.store import Store, Where
 
 NOT_OF_THE_RESULT = frozenset({"output_dir", "place", "report_to", "save_total_limit"})
 """Options that change nothing in what a stage makes, so that another value does not run it again."""
@@ -22,7 +22,7 @@ READS = ("_file", "_path", "_func", "_funcs")
 ALSO_READS = frozenset({"model", "against", "prompts", "completions"})
 
 
-def inputs(stage: Stage, resolved: Resolved, keys: Mapping[str, str], store: Path, code: str) -> dict[str, Any]:
+def inputs(stage: Stage, resolved: Resolved, keys: Mapping[str, str], store: Where, code: str) -> dict[str, Any]:
     """Everything that decides the stage's result, by name: options, with contents in the place of paths, and keys of stages.
 
     References in `resolved` are still references: what a stage takes from another is named by that one's key, so that
@@ -78,9 +78,9 @@ def _folder(path: Path) -> str:
     return content_hash([folder_digest(path) if weights else "", about])
 
 
-def _feedback(store: Path, sources: Collection[str], until: int | None) -> list[str]:
+def _feedback(store: Where, sources: Collection[str], until: int | None) -> list[str]:
     """Ids of the acts of a store that count."""
-    if not store.exists():
+    if isinstance(store, Path) and not store.exists():
         raise UserError(f"there is no store {store} with people's judgements; collect some, or set annotators: simulated")
     with Store(store, readonly=True) as opened:
         return [act.id for act in counted_acts(opened, sources, until)]

@@ -15,6 +15,7 @@ from plaudit.config import Resolved, checked, options
 from plaudit.flatyaml import Given, Loader
 from plaudit.pipeline.project.kinds import Kind, kind
 from plaudit.schema import UserError
+from plaudit.store import Where, located
 
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
@@ -66,6 +67,11 @@ class Project:
     path: Path
     store: str
     stages: Mapping[str, Stage]
+
+    @property
+    def place(self) -> Where:
+        """Where the store is; a path of the file's own folder."""
+        return located(self.store, Path())
 
     def changed(self, changes: Mapping[str, Mapping[str, Any]]) -> Project:
         """The project with other options: stage -> option -> value."""

@@ -103,7 +103,7 @@ def plan(project: Project, root: Path, chosen: Sequence[str], again: Sequence[st
     for stage in project.stages.values():
         bare, _ = stage.resolved({}, "")
         assert bare is not None, "read() checked it"
-        inputs = keys.inputs(stage, bare, found, Path(project.store), code)
+        inputs = keys.inputs(stage, bare, found, project.place, code)
         found[stage.name] = key = keys.key(inputs)
         folder = root / f"{stage.name}-{key[:8]}"
         places[stage.name] = stage.outputs(str(folder))
@@ -192,7 +192,7 @@ def _work(project: Project, step: Step, resume: bool, progress: Progress) -> JSO
     from plaudit.pipeline.project import scoring, work
 
     workers = {"generate": work.generate, "judge": work.judge, "score": scoring.score, "evaluate": work.evaluate}
-    return workers[step.stage.kind.verb](work.Work(step.options, step.folder, Path(project.store), progress))
+    return workers[step.stage.kind.verb](work.Work(step.options, step.folder, project.place, progress))
 
 
 def _record(project: Project, step: Step, done: JSON, steps: Sequence[Step], parents: Sequence[str]) -> None:
@@ -202,7 +202,7 @@ def _record(project: Project, step: Step, done: JSON, steps: Sequence[Step], par
     if "dataset" in done["summary"]:
         data["dataset"] = str(done["summary"]["dataset"])
     lineage.record(
-        Path(project.store),
+        project.place,
         step.folder,
         step.stage.kind.verb,
         step.options.flat(),

@@ -12,7 +12,7 @@ from plaudit.pipeline.project.kinds import ScoreConfig
 from plaudit.pipeline.project.work import Work, completions_of
 from plaudit.rewards.mix import RewardConfig
 from plaudit.schema import JSON, Completion, Prompt, UserError
-from plaudit.store import Store
+from plaudit.store import Store, Where
 
 
 def score(work: Work) -> JSON:
@@ -53,7 +53,7 @@ def scores(models: Sequence[str], prompts: Sequence[Prompt], answers: Sequence[C
     return found
 
 
-def keep(store: Path, name: str, found: Sequence[dict[str, float]]) -> None:
+def keep(store: Where, name: str, found: Sequence[dict[str, float]]) -> None:
     """Into the store, as `name/1`, `name/2`, ...: the members of one ensemble."""
     with Store(store) as opened:
         for number, each in enumerate(found, 1):

@@ -21,7 +21,7 @@ from plaudit.pipeline.project.acts import SOURCES
 from plaudit.pipeline.project.plan import Project, Stage, read
 from plaudit.pipeline.project.work import NoPairs, completions_of
 from plaudit.schema import JSON, UserError
-from plaudit.store import Store
+from plaudit.store import Store, located
 from plaudit.training.files import write_text
 from plaudit.training.progress import Progress
 
@@ -178,7 +178,7 @@ def _score(project: Project, roles: Roles, root: Path, folder: Path, progress: P
     latest = running.latest(root, roles.reward).resolve()
     if not (latest / "model").is_dir():
         return
-    answers, store = completions_of(folder / "completions.jsonl"), project.path.parent / project.store
+    answers, store = completions_of(folder / "completions.jsonl"), located(project.store, project.path.parent)
     with Store(store, readonly=True) as opened:
         prompts = opened.prompts(ids=list(dict.fromkeys(one.prompt_id for one in answers)))
     scoring.keep(store, latest.name, scoring.scores([str(latest)], prompts, answers))
@@ -198,7 +198,7 @@ def _wait(
     sources = SOURCES[str(project.stages[roles.judge].value("annotators"))]
     progress.tell(f"waiting for {judgements} judgements: plaudit feedback --project {path.parent}")
     progress.task("judgements", judgements)
-    with Store(path.parent / project.store, readonly=True) as store:
+    with Store(located(project.store, path.parent), readonly=True) as store:
         while True:
             count, newest = store.judged_since(standing.before, "pairwise", sources)
             progress.advance(min(count, judgements))

@@ -21,7 +21,7 @@ from plaudit.rewards.base import Context
 from plaudit.rewards.functions import load_function, start
 from plaudit.rewards.mix import RewardConfig
 from plaudit.schema import JSON, Completion, Feedback, Prompt, Sampling, UserError, to_json
-from plaudit.store import Store
+from plaudit.store import Store, Where
 from plaudit.training.progress import Progress
 
 
@@ -35,7 +35,7 @@ class Work:
 
     options: Resolved
     folder: Path
-    store: Path
+    store: Where
     progress: Progress
 
     def answer(self, model: str, prompts: Sequence[Prompt], n: int) -> tuple[list[Completion], Any]:

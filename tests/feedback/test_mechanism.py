@@ -159,6 +159,10 @@ def test_who_is_left_out_is_in_no_data_set_and_their_name_is_erased(tmp_path):
         whole = here.submit("/exchange/export", {"format": "plaudit"}).text
         assert whole.count('"feedback"') >= 4 * NUMBER, "our own shape holds everything"
         assert "human:Dan Brown" in here.get("/mechanism").text
+        account(app, "lin", "admin")
+        viewer = account(app, "vera", "viewer")
+        assert "Dan" not in viewer.get("/mechanism").text + viewer.get("/api/v1/changes").text, "a matter of admins"
+        here.headers["authorization"] = f"Bearer {token(app, 'lin')}"
         server.writer.do(lambda store: store.erase(annotator="Dan Brown"), alone=True)
         assert "Dan Brown" not in here.get("/mechanism").text and "human:erased-" in here.get("/mechanism").text
         assert b"Dan Brown" not in b"".join(file.read_bytes() for file in tmp_path.glob("store.sqlite*"))

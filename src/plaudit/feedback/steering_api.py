@@ -73,7 +73,8 @@ def decide(asked: Admin, proposal: Id, body: Decision) -> JSON:
 def changes(asked: Viewing) -> JSON:
     """Every change of guideline, questions, weights and shares, with who made it and the proposal behind it."""
     with asked.server.readers.lend() as store:
-        found = [(to_json(one), mechanism.difference(one, store.name_of)) for one in store.changes()]
+        name_of = store.name_of if asked.me.may("admin") else None
+        found = [(to_json(one), mechanism.difference(one, name_of)) for one in store.changes()]
     return {"changes": [{**one, "old": old, "new": new} for one, (old, new) in found]}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -30,8 +31,9 @@ def mechanism(asked: Viewing) -> Response:
     with server.readers.lend() as store:
         history, scored = store.changes(), {one for scores in store.scores().values() for one in scores}
         decided = {one.id: one for one in store.proposals()}
-        texts = {"guideline": store.setting("guideline", ""), "rubric": rubric_of(store)}
-        changes = [(one, difference(one, store.name_of), decided.get(one.proposal or "")) for one in history[:LATEST]]
+        rubric = rubric_of(store)
+        name_of = store.name_of if asked.me.may("admin") else None
+        changes = [(one, difference(one, name_of), decided.get(one.proposal or "")) for one in history[:LATEST]]
         quarantined = [one for one in decided.values() if one.decision == ACCEPTED and one.content["rule"] == "ties"]
     return asked.page(
         "mechanism.html",
@@ -43,7 +45,7 @@ def mechanism(asked: Viewing) -> Response:
         scored=len(scored),
         judges=server.quality().judges,
         seats=server.seats,
-        **texts,
+        rubric=rubric,
     )
 
 
@@ -52,12 +54,13 @@ def arms(asked: Ask) -> dict[str, int]:
     return dict(Counter(act.assignment.reason for act in asked.server.acts() if act.source == "human").most_common())
 
 
-def difference(change: Change, name_of: Any) -> tuple[str, str]:
-    """Old and new value as texts; people by the names that they still have."""
+def difference(change: Change, name_of: Callable[[int], str] | None) -> tuple[str, str]:
+    """Old and new value as texts. Who is left out is for admins: without `name_of` only how many are told."""
 
     def text(value: Any) -> str:
         if change.setting == LEFT_OUT:
-            return ", ".join(f"{source}:{name_of(number)}" for source, number in value or [])
+            people = value or []
+            return str(len(people)) if name_of is None else ", ".join(f"{source}:{name_of(n)}" for source, n in people)
         if isinstance(value, list):
             return ", ".join(map(str, value))
         if isinstance(value, dict):
@@ -79,7 +82,7 @@ def decided(asked: Admin, proposal: str) -> Response:
 
 
 @router.post("/mechanism/random")
-def random(asked: Admin) -> Response:
+def change_share(asked: Admin) -> Response:
     """Changes how many of the fresh questions are drawn at random."""
     percent = asked.text("percent", 3)
     if not percent.isdecimal():
@@ -98,7 +101,7 @@ def share_at_random(asked: Ask, share: float) -> None:
 
 
 @router.post("/mechanism/rubric")
-def rubric(asked: Admin) -> Response:
+def change_rubric(asked: Admin) -> Response:
     """Changes what judge models go by: with another rubric a judge has another seat."""
     text = asked.text("rubric", 20_000).strip()
     asked.server.writer.do(lambda store: store.change_setting(RUBRIC, text, asked.me.name))
@@ -106,7 +109,7 @@ def rubric(asked: Admin) -> Response:
 
 
 @router.post("/mechanism/judge")
-def judge(asked: Admin) -> Response:
+def let_judge(asked: Admin) -> Response:
     """Lets a judge model judge some pairs."""
     pairs = asked.text("pairs", 6)
     if not pairs.isdecimal() or not 1 <= int(pairs) <= MOST_PAIRS:

@@ -70,7 +70,7 @@ class People(threading.Thread):
     def __init__(self, folder, most):
         super().__init__()
         self.folder, self.most, self.over, self.given = folder, most, threading.Event(), 0
-        self.problem = None
+        self.problem, self.ready = None, threading.Event()
 
     def run(self):
         command = [sys.executable, "-m", "plaudit", "feedback", "--project", str(self.folder), "--port", "0"]
@@ -78,6 +78,8 @@ class People(threading.Thread):
         try:
             url = re.search(r"http://[\d.:]+", server.stdout.readline())[0]
             with FeedbackClient(url) as client:
+                client.status()
+                self.ready.set()
                 while not self.over.is_set() and self.given < self.most:
                     question = client.next("pairwise")
                     if question is None:
@@ -101,6 +103,7 @@ def watched(tmp_path_factory, nursery):
     write(folder)
     people = People(folder, 4 * EACH)
     people.start()
+    assert people.ready.wait(60), "nobody could judge, and the watch would wait for ever"
     words = ("run", "--watch", "--judgements", EACH, "--rounds", 2, "--json")
     killed = nursery.run(*words, cwd=folder, at=At(".checkpoint-1.tmp/manifest.json", 2))
     went_on = nursery.run(*words, cwd=folder)

@@ -24,6 +24,7 @@ from typing import Any
 
 from plaudit.schema import Assignment, Completion, Feedback, Message, Prompt
 from plaudit.store import Store
+from plaudit.training.control import Control
 
 CODE = "Use a list comprehension:\n\n```python\nsquares = [n * n for n in range(10)]\n```\n\nIt is *short* and **fast**."
 QUESTIONS: dict[str, tuple[str, ...]] = {
@@ -72,7 +73,22 @@ def world(folder: Path) -> None:
             for number, group in enumerate(answers[:5])
             for place, name in enumerate(("Ada", "Ben", "Cleo"))
         )
-        store.set_setting("guideline", "Prefer the answer that **helps more**. Politeness counts; length does not.")
+        store.add_feedback(
+            Feedback(
+                Assignment(answers[5][0].prompt_id, (answers[5][0].id, answers[5][1].id)), {"choice": "tie"}, name, "human"
+            )
+            for name in ("Ada", "Ben", "Cleo")
+        )
+        store.add_feedback(
+            Feedback(
+                Assignment(group[0].prompt_id, (group[0].id, group[1].id), reason="judge"),
+                {"choice": "a" if number else "tie", "orders": ["a", "a" if number else "b"], "comment": "A says when."},
+                "small@127.0.0.1:8000",
+                "judge",
+            )
+            for number, group in enumerate(answers[:4])
+        )
+        store.change_setting("guideline", "Prefer the answer that **helps more**. Politeness counts; length does not.", "Ada")
     run = folder / "runs" / "ppo-1"
     run.mkdir(parents=True, exist_ok=True)
     with open(run / "metrics.jsonl", "w", encoding="utf-8") as file:
@@ -87,6 +103,8 @@ def world(folder: Path) -> None:
             file.write(json.dumps(row | ({"eval_reward": 1 - math.exp(-step / 14)} if step % 10 == 0 else {})) + "\n")
     sample = {"step": 40, "prompt": "Where is my order?", "completion": "It left yesterday.", "reward": 0.91}
     (run / "samples.jsonl").write_text(json.dumps(sample) + "\n", encoding="utf-8")
+    (run / "checkpoint-40").mkdir(exist_ok=True)
+    Control(run, "ppo").say("running", 40)
 
 
 class Toy(BaseHTTPRequestHandler):
@@ -152,6 +170,7 @@ SCREENS = {
     "disagreements": "/disagreements",
     "people": "/people",
     "data": "/data",
+    "mechanism": "/mechanism",
     "exchange": "/exchange",
     "runs": "/runs",
     "run": "/runs/ppo-1",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+import postgres_server
 from nursery import Nursery
 
 
@@ -15,6 +17,17 @@ def nursery() -> Iterator[Nursery]:
     """Fresh processes with plaudit already imported, to be killed at will."""
     with Nursery() as warm:
         yield warm
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Callable[[], str]]:
+    """Makes new, empty PostgreSQL databases; skipped where no server can be started."""
+    reason = postgres_server.unavailable()
+    if reason:
+        pytest.skip(reason)
+    number = itertools.count()
+    with postgres_server.serving() as address:
+        yield lambda: postgres_server.database(address, f"store_{next(number)}")
 
 
 @pytest.fixture

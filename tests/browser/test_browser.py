@@ -74,6 +74,7 @@ def test_no_hostile_text_runs_anywhere(tmp_path, browser, page):
                 Completion(prompt.id, f"{text} {place}", (), (), (), "stop", text, place, place) for place in range(3)
             )
         store.set_setting("guideline", "\n\n".join(HOSTILE))
+        store.change_setting("rubric", "\n".join(HOSTILE), HOSTILE[1])
         ids = [one.id for one in store.prompts()]
     run = tmp_path / "runs" / "x"
     run.mkdir(parents=True)
@@ -81,7 +82,7 @@ def test_no_hostile_text_runs_anywhere(tmp_path, browser, page):
     (run / "samples.jsonl").write_text(json.dumps({"step": 1, "prompt": HOSTILE[0], "completion": HOSTILE[2]}) + "\n")
     with screens.serving(tmp_path) as url:
         paths = [*(f"/judge/{kind}" for kind in ("pairwise", "ranking", "rating", "correction", "span"))] * 3
-        paths += ["/", "/guideline", "/data", "/runs/x", "/people", *(f"/data/{one}" for one in ids)]
+        paths += ["/", "/guideline", "/mechanism", "/data", "/runs/x", "/people", *(f"/data/{one}" for one in ids)]
         for path in paths:
             page.goto(url + path)
             assert page.evaluate("window.ran") is None, path

@@ -36,6 +36,8 @@ VERBS = (
     "classify",
     "chat",
     "feedback",
+    "judge",
+    "branch",
     "merge",
     "runs",
     "config",

@@ -15,7 +15,18 @@ from plaudit.feedback.screens.judging import REASONS
 
 TEMPLATES = Path(language.__file__).parent / "templates"
 PAGES = ("/", "/judge", "/judge/pairwise", "/judge/ranking", "/judge/rating", "/judge/correction", "/judge/span", "/chat")
-PAGES += ("/disagreements", "/people", "/data", "/exchange", "/runs", "/account", "/guideline", "/help", "/judge/x")
+PAGES += (
+    "/disagreements",
+    "/people",
+    "/data",
+    "/exchange",
+    "/runs",
+    "/mechanism",
+    "/account",
+    "/guideline",
+    "/help",
+    "/judge/x",
+)
 
 
 def test_the_catalogues_have_the_same_keys_and_the_same_places_to_fill():

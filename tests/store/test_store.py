@@ -24,7 +24,11 @@ from plaudit.schema import (
 from plaudit.store import Store
 from plaudit.store.connection import create
 from plaudit.store.migrations import MIGRATIONS
+from plaudit.store.postgres import is_url
+from whole_store import everything_on_disk
 
+FILES = pytest.mark.parametrize("path", ["sqlite"], indirect=True)
+"""What can happen to a file only."""
 LATE = Prompt(messages=(Message("user", "Wo ist Bestellung 1182? 订单"),), meta={"template": "late-1", "n": [1, 2]})
 PLAIN = Prompt(text="Once upon a time")
 SETTINGS = Sampling(max_new_tokens=8, temperature=0.7, top_k=5, stop=("\n\n", "END"), stop_token_ids=(2, 7), seed=3)
@@ -41,11 +45,6 @@ def act(choice="a", annotator="ada", **changes):
     return replace(
         Feedback(shown, {"choice": choice, "strength": 2}, annotator, "human", 4.5, "2026-11-22T10:00:00Z"), **changes
     )
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "deep" / "plaudit.db"
 
 
 def fill(path, *acts):
@@ -67,6 +66,7 @@ def test_what_goes_in_comes_out_equal_after_reopening(path):
         assert store.completions()[0].logprobs == (-0.1, -1 / 3, -1e-300)
 
 
+@FILES
 def test_adding_twice_changes_nothing(path):
     fill(path, act())
     before = sqlite3.connect(path).execute("SELECT * FROM feedback, prompts, completions").fetchall()
@@ -96,10 +96,9 @@ def test_an_edit_hides_the_act_that_it_supersedes(path):
 
 def test_feedback_cannot_be_changed_or_deleted(path):
     fill(path, act())
-    db = sqlite3.connect(path)
     for statement in ("UPDATE feedback SET judgement = '{}'", "DELETE FROM feedback", "DELETE FROM feedback_completions"):
-        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            db.execute(statement)
+        with Store(path) as store, pytest.raises(Exception, match="append-only"):
+            store.db.execute(statement)
 
 
 def test_what_is_missing_or_does_not_fit_is_named(path):
@@ -168,10 +167,6 @@ def test_a_run_is_traced_back_to_the_acts_of_feedback(path):
             store.add_run(RunRecord("child", "train ppo", "runs/c", {}, parents=("gone",)))
 
 
-def everything_on_disk(path):
-    return b"".join(file.read_bytes() for file in path.parent.iterdir())
-
-
 def test_an_erased_prompt_is_gone_from_the_disk_and_its_data_sets_and_models_are_named(path):
     fill(path, act())
     with Store(path) as store:
@@ -230,6 +225,7 @@ def test_a_database_of_an_older_version_is_upgraded_on_opening(tmp_path, steps):
     assert rows == [(step.number, step.name) for step in MIGRATIONS]
 
 
+@FILES
 def test_a_database_of_a_newer_version_is_refused_untouched(path):
     fill(path)
     db = sqlite3.connect(path)
@@ -249,7 +245,7 @@ def test_the_steps_are_numbered_from_one_without_gaps():
 def test_a_second_writer_is_told_who_writes_and_readers_are_let_in(path):
     fill(path)
     with Store(path):
-        with pytest.raises(UserError, match=f"process {os.getpid()} is writing"):
+        with pytest.raises(UserError, match=r"(process|session) [0-9]+ is writing"):
             Store(path, wait=0.05)
         with Store(path, readonly=True) as reader:
             assert len(reader.prompts()) == 2
@@ -278,6 +274,7 @@ for i in range(10_000):
         assert len(said) <= len(store.prompts()) <= len(said) + 1
 
 
+@FILES
 @pytest.mark.parametrize("size", [0, 1000, 30_000])
 def test_a_torn_file_is_refused_and_left_as_it_is(path, size):
     with Store(path) as store:
@@ -294,6 +291,7 @@ def test_a_torn_file_is_refused_and_left_as_it_is(path, size):
         assert len(store.prompts()) == 100
 
 
+@FILES
 def test_damaged_pages_are_refused(path):
     with Store(path) as store:
         store.add_prompts([Prompt(text=f"{i} " * 200) for i in range(100)])
@@ -329,6 +327,7 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path):
         Store(tmp_path)
 
 
+@FILES
 def test_a_full_disk_undoes_the_write_and_keeps_what_was_there(path):
     with Store(path) as store:
         store.add_prompts([LATE])
@@ -341,6 +340,7 @@ def test_a_full_disk_undoes_the_write_and_keeps_what_was_there(path):
         assert store.add_prompts([PLAIN]) == 1
 
 
+@FILES
 def test_a_creation_that_was_cut_off_leaves_no_trouble(path):
     path.parent.mkdir()
     path.with_name("plaudit.db.new").write_bytes(b"half of a database")
@@ -348,3 +348,96 @@ def test_a_creation_that_was_cut_off_leaves_no_trouble(path):
     with Store(path) as store:
         assert len(store.prompts()) == 2
     assert sorted(file.name for file in path.parent.iterdir()) == ["plaudit.db", "plaudit.db.lock"]
+
+
+def test_a_server_lets_commands_write_between_its_transactions_and_sees_that_they_did(path):
+    with Store(path, shared=True) as server:
+        server.add_prompts([Prompt(text="from the server")])
+        before = server.version()
+        server.add_prompts([Prompt(text="again")])
+        assert server.version() == before, "its own writes are no news"
+        with Store(path, wait=0) as command:
+            command.add_prompts([Prompt(text="from a command")])
+            with pytest.raises(UserError, match=r"(process|session) [0-9]+ is writing"):
+                Store(path, wait=0)
+            server.wait = 0
+            with pytest.raises(UserError, match="is writing to it"):
+                server.add_prompts([Prompt(text="not now")])
+        assert server.version() != before
+        server.add_prompts([Prompt(text="now")])
+        texts = [one.text for one in server.prompts()]
+    assert texts == ["from the server", "again", "from a command", "now"]
+
+
+def test_of_servers_there_is_one(path):
+    with Store(path, shared=True):
+        with pytest.raises(UserError, match=r"(process|session) [0-9]+ is serving it"):
+            Store(path, shared=True, wait=0)
+        with Store(path, wait=0):
+            pass
+    with Store(path, shared=True, wait=0):
+        pass
+
+
+@pytest.mark.slow
+def test_processes_that_write_at_once_take_turns_and_lose_nothing(path):
+    script = f"""
+from plaudit.schema import Prompt
+from plaudit.store import Store
+import sys
+who, kind = sys.argv[1:]
+if kind == "server":
+    with Store({str(path)!r}, shared=True, wait=60) as store:
+        for i in range(300):
+            store.add_prompts([Prompt(text=who + str(i))])
+else:
+    for i in range(60):
+        with Store({str(path)!r}, wait=60) as store:
+            store.add_prompts([Prompt(text=who + str(i))])
+"""
+    Store(path).close()
+    each = [("s", "server"), ("a", "command"), ("b", "command")]
+    processes = [subprocess.Popen([sys.executable, "-c", script, *words]) for words in each]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    with Store(path) as store:
+        assert len(store.prompts()) == 420
+        assert is_url(path) or store.db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+def test_a_setting_keeps_its_history_without_the_names_that_are_erased(path):
+    with Store(path) as store:
+        store.change_setting("guideline", "be kind", "Ada")
+        store.change_setting("guideline", "be kind", "Ben")
+        store.propose("p1", {"key": "x"})
+        store.propose("p1", {"key": "y"})
+        store.change_setting("guideline", "be brief", "Ben", "p1")
+        store.decide("p1", "accepted", "Ben", "yes")
+        assert [(one.old, one.new, one.by, one.proposal) for one in store.changes()] == [
+            ("be kind", "be brief", "Ben", "p1"),
+            (None, "be kind", "Ada", None),
+        ]
+        (one,) = store.proposals()
+        assert (one.content, one.decision, one.by, one.note) == ({"key": "x"}, "accepted", "Ben", "yes")
+        with pytest.raises(UserError, match="accepted already, by Ben"):
+            store.decide("p1", "refused", "Ada")
+        with pytest.raises(UserError, match="no proposal"):
+            store.decide("p2", "refused", "Ada")
+        store.change_setting("left out", [["human", store.number_of("Ben")]], "Ada")
+        assert store.left_out() == {"human:Ben"}
+        store.erase(annotator="Ben")
+        assert store.changes()[1].by.startswith("erased-") and next(iter(store.left_out())).startswith("human:erased-")
+    assert b"Ben" not in everything_on_disk(path)
+
+
+def test_the_newest_score_of_a_model_counts_and_is_news(path):
+    fill(path)
+    first = answer(0)
+    with Store(path) as store:
+        store.set_scores("rm-1", {first.id: 1.0})
+        store.set_scores("rm-2", {first.id: 2.0})
+        before = store.newest()
+        store.set_scores("rm-1", {first.id: 3.0})
+        assert store.newest() > before
+        assert list(store.scores().items()) == [("rm-2", {first.id: 2.0}), ("rm-1", {first.id: 3.0})]
+        with pytest.raises(UserError, match="no completion"):
+            store.set_scores("rm-1", {"f" * 16: 1.0})

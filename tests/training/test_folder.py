@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from plaudit.schema import UserError
-from plaudit.training.folder import RunFolder, write_text
+from plaudit.training.files import write_text
+from plaudit.training.folder import RunFolder
 
 CONFIG = {"learning_rate": 1e-3, "seed": 0, "logging_steps": 1, "stop": None}
 

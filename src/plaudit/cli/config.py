@@ -24,7 +24,7 @@ OTHERS = {
     "judge": "run",
 }
 """What has options and is no algorithm -> the command that takes them (`judge` is a stage of a project)."""
-FLAGS = ("init", "run", "merge", "classify", "feedback", "bench", "runs", "report", "migrate", "doctor", "config")
+FLAGS = ("init", "run", "merge", "classify", "feedback", "bench", "branch", "runs", "report", "migrate", "doctor", "config")
 """Verbs whose options are flags."""
 
 

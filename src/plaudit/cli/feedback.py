@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from plaudit.schema import UserError
 
 if TYPE_CHECKING:
     from plaudit.feedback.server import Settings
+    from plaudit.store import Where
 
 STORE = "store.sqlite"
 
@@ -29,12 +31,17 @@ def feedback(
         float, typer.Option(help="Share of the chat's turns with two drafts to choose from.", min=0, max=1)
     ] = 0.2,
     name: Annotated[list[str] | None, typer.Option(help="A further host name that people use; may be repeated.")] = None,
+    judge: Annotated[
+        list[str] | None, typer.Option(help="A judge model that admins may let judge, URL#MODEL; may be repeated.")
+    ] = None,
 ) -> None:
     """Serve the pages on which people judge, correct, chat and review; Ctrl-C ends it."""
-    serve(settings(project, host, model or [], drafts, name or []), host, port)
+    serve(settings(project, host, model or [], drafts, name or [], judge or []), host, port)
 
 
-def settings(project: Path, host: str, models: list[str], drafts: float, names: list[str]) -> Settings:
+def settings(
+    project: Path, host: str, models: list[str], drafts: float, names: list[str], judges: Sequence[str] = ()
+) -> Settings:
     """The server's settings. UserError for a folder that is not there, or a model that is none."""
     _needs_packages()
     from plaudit.feedback.models import ChatModel
@@ -44,16 +51,21 @@ def settings(project: Path, host: str, models: list[str], drafts: float, names: 
     for one in models:
         if "#" in one or "://" in one:
             ChatModel.named(one)
-    if project.suffix in (".sqlite", ".db") and not project.is_dir():
-        store, title = project, project.stem
-        folder = project.parent
-    elif project.is_dir():
-        store, title, folder = project / _store_of(project), project.resolve().name, project
-    else:
-        raise UserError(f"there is no folder {project}; name a project's folder, or the file of a store (.sqlite)")
+    store, title, folder = store_of(project)
     local = _is_loopback(host) and not names  # who names a host has others come in, through a proxy perhaps
     hosts = frozenset({*LOOPBACK, *names, host}) if local or names else None
-    return Settings(store, title, folder / "runs", tuple(models), drafts, local, hosts)
+    return Settings(store, title, folder / "runs", tuple(models), drafts, local, hosts, tuple(judges))
+
+
+def store_of(project: Path) -> tuple[Where, str, Path]:
+    """The store of a project's folder, or the store's file itself; the project's name and folder. UserError for neither."""
+    from plaudit.store import located
+
+    if project.suffix in (".sqlite", ".db") and not project.is_dir():
+        return project, project.stem, project.parent
+    if project.is_dir():
+        return located(_store_of(project), project), project.resolve().name, project
+    raise UserError(f"there is no folder {project}; name a project's folder, or the file of a store (.sqlite)")
 
 
 def _needs_packages() -> None:
@@ -92,13 +104,14 @@ def serve(settings: Settings, host: str, port: int) -> None:
     import uvicorn
 
     from plaudit.feedback.app import create_app
+    from plaudit.store import named
 
     listening = _listen(host, port)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     app = create_app(settings)
     server = app.state.server
     address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-    typer.echo(f"{settings.project}: {address}  (store {settings.store}; Ctrl-C ends it)")
+    typer.echo(f"{settings.project}: {address}  (store {named(settings.store)}; Ctrl-C ends it)")
     with server.readers.lend() as store:
         empty = not store.has_accounts()
     if empty and not settings.local:

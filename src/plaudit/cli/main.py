@@ -1,7 +1,8 @@
 """`plaudit VERB`: the verbs together, and what the shell sees when something goes wrong.
 
 Exit codes: 0 done; 1 a bug of ours (with traceback), or the doctor says act, or a card's gate is shut;
-2 a mistake the user can mend (one sentence); 130 Ctrl-C; 143 a run that SIGTERM stopped.
+2 a mistake the user can mend (one sentence); 3 the guard paused a run; 130 Ctrl-C; 143 a run that SIGTERM, or somebody on the
+pages, stopped.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typer.core import TyperCommand
 from plaudit import __version__
 from plaudit.cli import (
     bench,
+    branch,
     card,
     chat,
     classify,
@@ -30,6 +32,7 @@ from plaudit.cli import (
     find_lr,
     generate,
     init,
+    judge,
     merge,
     migrate,
     preflight,
@@ -63,14 +66,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 VERBS = (
-    *(demo, init, run, estimate, train, tune, find_lr, generate, evaluate, card, preflight, report),
-    *(classify, chat, feedback, merge, runs, config, migrate, bench, doctor),
+    *(demo, init, run, estimate, train, branch, tune, find_lr, generate, evaluate, card, preflight, report),
+    *(classify, chat, feedback, judge, merge, runs, config, migrate, bench, doctor),
 )
 for verb in VERBS:
     name = verb.__name__.rpartition(".")[2]
     kind = NamingAlgorithms if name in ("train", "estimate", "find_lr", "config") else TyperCommand
     asks = name in (
         "train",
+        "branch",
         "estimate",
         "tune",
         "migrate",
@@ -82,6 +86,7 @@ for verb in VERBS:
         "report",
         "classify",
         "chat",
+        "judge",
         "merge",
         "config",
         "bench",

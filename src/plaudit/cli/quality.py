@@ -14,6 +14,7 @@ from plaudit.schema import UserError
 
 if TYPE_CHECKING:
     from plaudit.judgements.quality import Quality
+    from plaudit.store import Where
 
 SQLITE = b"SQLite format 3\0"
 
@@ -50,11 +51,15 @@ def quality(
         typer.echo(line[: len(line) - len(line.lstrip())] + safely(line, 400))
 
 
-def _store(path: Path) -> Path | None:
+def _store(path: Path) -> Where | None:
     """The store that `path` means; None where it is data. UserError for a project whose store is not there yet."""
     if path.is_dir():
+        from plaudit.store import located
+
         named = _named_store(path / "plaudit.yaml")
-        store = path / (named or "store.sqlite")
+        store = located(named or "store.sqlite", path)
+        if not isinstance(store, Path):
+            return store
         if named is not None and not store.exists():
             raise UserError(f"{path}: the project has no store {store.name} yet; collect judgements first")
         return store if store.exists() else None
@@ -77,15 +82,16 @@ def _named_store(project: Path) -> str | None:
     return str(content.get("store") or "store.sqlite") if isinstance(content, dict) else "store.sqlite"
 
 
-def _of_store(path: Path, options: dict[str, Any]) -> Quality:
+def _of_store(path: Where, options: dict[str, Any]) -> Quality:
+    from plaudit.feedback.judge_seats import failures
     from plaudit.judgements.quality import assess
-    from plaudit.store import Store
+    from plaudit.store import Store, named
 
     with Store(path, readonly=True) as store:
-        feedback, completions = store.feedback(current=False), store.completions()
+        feedback, completions, failed = store.feedback(current=False), store.completions(), failures(store)
     if not feedback:
-        raise UserError(f"store {path}: holds no judgements yet")
-    return assess(feedback, completions, **options)
+        raise UserError(f"store {named(path)}: holds no judgements yet")
+    return assess(feedback, completions, failed=failed, **options)
 
 
 def _of_file(path: Path, words: list[str], level: str | None, options: dict[str, Any]) -> Quality:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from plaudit.cli.show import AsJson, emit, figure
+from plaudit.schema import UserError
 
 MAIN = ("win_rate", "best.eval_reward", "best.eval_loss", "best.eval_accuracy", "pairs", "answers", "model.reward")
 """The first of these that a stage has stands in the table."""
@@ -21,17 +22,32 @@ def run(
         str | None, typer.Option(metavar="STAGE", help="Run it again though nothing changed, and those that need it.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and why, and run nothing.")] = False,
+    watched: Annotated[
+        bool, typer.Option("--watch", help="Go round: sample, wait for people's judgements, learn from them, again.")
+    ] = False,
+    judgements: Annotated[int, typer.Option(help="With --watch: new judgements that a round waits for.", min=1)] = 50,
+    rounds: Annotated[int | None, typer.Option(help="With --watch: rounds; without it until it is stopped.", min=1)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a project's stages; what has not changed since is kept. Killed anywhere, the same command goes on.
 
+    With --watch people judge through the pages (`plaudit feedback`) while it trains, and each round learns from what they said.
     Ctrl-C or SIGTERM writes a checkpoint first; the exit code is then 130 or 143.
     """
     from plaudit.pipeline.project.running import run as running
     from plaudit.training.run import STOPPED
 
     path = project / "plaudit.yaml" if project.is_dir() else project
-    summary = running(path, only=only, start=start, force=force, dry_run=dry_run)
+    if watched:
+        if only or start or force or dry_run:
+            raise UserError("--watch runs all stages: leave out --only, --from, --force and --dry-run")
+        from plaudit.pipeline.project.watch import watch
+        from plaudit.training.progress import shown
+
+        with shown() as progress:
+            summary = watch(path, judgements=judgements, rounds=rounds, progress=progress)
+    else:
+        summary = running(path, only=only, start=start, force=force, dry_run=dry_run)
     if as_json:
         emit(summary, True)
     else:

@@ -238,7 +238,7 @@ def guideline(asked: Viewing) -> JSON:
 @router.put("/guideline")
 def change_guideline(asked: Admin, body: Text) -> JSON:
     text = storable(body.text)
-    asked.server.writer.do(lambda store: store.set_setting("guideline", text))
+    asked.server.writer.do(lambda store: store.change_setting("guideline", text, asked.me.name))
     return {"text": text}
 
 

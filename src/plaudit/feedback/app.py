@@ -17,17 +17,20 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from plaudit import __version__
-from plaudit.feedback import api
+from plaudit.feedback import api, steering_api
 from plaudit.feedback.asking import Ask, Forbidden, LoginNeeded, here, wants_json
 from plaudit.feedback.language import preferred
 from plaudit.feedback.protection import Protection
-from plaudit.feedback.screens import account, data, exchange, home, judging, people, review, talking, watching
+from plaudit.feedback.screens import account, data, exchange, home, judging, mechanism, people, review, talking, watching
 from plaudit.feedback.server import Server, Settings
 from plaudit.feedback.writer import Unavailable
 from plaudit.schema import UserError
-from plaudit.store import Conflict, Missing
+from plaudit.store import Conflict, Missing, named
 
-PAGES = tuple(screen.router for screen in (home, account, judging, review, people, data, exchange, talking, watching))
+PAGES = tuple(
+    screen.router for screen in (home, account, judging, review, people, data, mechanism, exchange, talking, watching)
+)
+PROGRAMS = (api.router, steering_api.router)
 log = logging.getLogger(__name__)
 STATUS: tuple[tuple[type[UserError], int], ...] = ((Missing, 404), (Conflict, 409), (Unavailable, 503), (Forbidden, 403))
 
@@ -53,7 +56,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.server = server
     for router in PAGES:
         app.include_router(router, include_in_schema=False)
-    app.include_router(api.router)
+    for router in PROGRAMS:
+        app.include_router(router)
     app.mount("/static", StaticFiles(directory=str(files("plaudit.feedback") / "static")), name="static")
     open_by_oversight = [route.path for route, role in guarded() if role is None]
     if open_by_oversight:
@@ -68,7 +72,7 @@ def guarded() -> list[tuple[APIRoute, str | None]]:
     """Every route with the role that it asks for (`public` for the few that are open), None where it has no guard."""
     return [
         (route, next((role for one in route.dependant.dependencies if (role := getattr(one.call, "role", None))), None))
-        for router in (*PAGES, api.router)
+        for router in (*PAGES, *PROGRAMS)
         for route in router.routes
         if isinstance(route, APIRoute)
     ]
@@ -95,8 +99,8 @@ async def _problem(request: Request, error: Exception) -> Response:
 def _said(error: Any, request: Request) -> tuple[int, str]:
     if isinstance(error, UserError):
         status = next((code for kind, code in STATUS if isinstance(error, kind)), 400)
-        path = request.app.state.server.settings.store
-        return status, str(error).removeprefix(f"store {path}: ")  # where it lies is nobody's business
+        place = named(request.app.state.server.settings.store)
+        return status, str(error).removeprefix(f"store {place}: ")  # where it lies is nobody's business
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         return 422, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

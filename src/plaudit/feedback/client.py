@@ -103,6 +103,27 @@ class FeedbackClient:
         """How good the labels are."""
         return self._json("GET", "/quality")
 
+    def proposals(self) -> JSON:
+        """What the judgements propose to change (`open`), and what was decided before."""
+        return self._json("GET", "/proposals")
+
+    def decide(self, proposal: str, accept: bool, *, note: str = "", text: str = "") -> None:
+        """Accepts or refuses a proposal; `text` is what a clearer guideline is to say."""
+        self._json("POST", f"/proposals/{proposal}", json={"accept": accept, "note": note, "text": text})
+
+    def let_judge(self, judge: str, pairs: int = 100) -> JSON:
+        """Lets a judge model of the server judge; GET /judges says how it goes."""
+        return self._json("POST", "/judges", json={"judge": judge, "pairs": pairs})
+
+    def steer(self, run: str, wanted: str) -> None:
+        """Asks a run to `pause`, to `go` on or to `stop`."""
+        self._json("POST", f"/runs/{run}/steer", json={"wanted": wanted})
+
+    def branch(self, run: str, step: int, **options: float | bool | None) -> str:
+        """Begins a run that goes on from a checkpoint; returns its name."""
+        texts = {name: "null" if value is None else str(value).lower() for name, value in options.items()}
+        return str(self._json("POST", f"/runs/{run}/branch", json={"step": step, "options": texts})["run"])
+
 
 def _error(answer: httpx2.Response) -> str:
     try:

@@ -6,11 +6,12 @@ with their annotators. `plaudit` is our own shape and holds everything. Annotato
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from plaudit.data.convert import TARGETS, rows_as
+from plaudit.judgements.base import annotator
 from plaudit.judgements.conversion import convert_all
 from plaudit.schema import JSON, Completion, Feedback, Message, Prompt, Ranking, to_json
 
@@ -22,6 +23,10 @@ class Material:
     prompts: Sequence[Prompt] = ()
     completions: Sequence[Completion] = ()
     feedback: Sequence[Feedback] = ()
+
+    def by_others(self, left_out: Collection[str]) -> Material:
+        """The same without the acts of annotators (`source:name`) who do not count."""
+        return replace(self, feedback=[act for act in self.feedback if annotator(act) not in left_out])
 
     def without(self, prompt_ids: Iterable[str]) -> Material:
         """The same without these prompts and all on them."""

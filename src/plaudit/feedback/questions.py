@@ -1,7 +1,7 @@
 """What to ask next and whom, and taking an answer in. The policy is `judgements.assign`; here it meets the store.
 
-The questions that can be asked and who answered them are kept in memory: one process writes the store, so nothing changes
-unseen. A question is leased to one person for a while, and is given to nobody else until the lease ends.
+The questions that can be asked and who answered them are kept in memory, and looked up anew when another process has written
+to the store. A question is leased to one person for a while, and is given to nobody else until the lease ends.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from plaudit.feedback.writer import Readers, Writer
 from plaudit.judgements import assign, pairwise
+from plaudit.judgements.active import uncertainty
 from plaudit.judgements.base import ADJUDICATION
 from plaudit.registry import find
 from plaudit.schema import JSON, Assignment, Completion, Feedback, Prompt, UserError
@@ -24,6 +26,8 @@ KINDS = ("pairwise", "ranking", "rating", "correction", "span")
 """Kinds that are asked on pages of their own."""
 MOST_RANKED = 7
 PAIRS_PER_PROMPT = 3
+ASSIGNMENT = "assignment"
+"""The setting that changes fields of the policy, such as `{"random_share": 0.5}`."""
 
 
 class Board:
@@ -61,7 +65,7 @@ class Questions:
         self.writer, self.readers, self.clock = writer, readers, clock
         self.policy = policy or assign.Policy()
         self._boards: dict[str, Board] = {}
-        self._seen = -1
+        self._seen: tuple[int, int, int, int] | None = None
         self._lock = threading.RLock()
 
     def changed(self) -> None:
@@ -69,23 +73,41 @@ class Questions:
         with self._lock:
             self._boards.clear()
 
+    def random_share(self) -> float:
+        """The share of fresh questions that are drawn at random now."""
+        with self.readers.lend() as store:
+            return self.checked(**store.setting(ASSIGNMENT, {})).random_share
+
+    def checked(self, **changed: float) -> assign.Policy:
+        """The policy with fields changed. UserError for a value that is none."""
+        return replace(self.policy, **changed)  # type: ignore[arg-type]  # names and types come from our own setting
+
     def _board(self, kind: str) -> Board:
         with self.readers.lend() as store:
-            newest = store.newest()[0]
-            if newest != self._seen:
+            completions, _, scored, erased = store.newest()
+            seen = completions, scored, erased, self.writer.version
+            if seen != self._seen:
                 self._boards.clear()
-                self._seen = newest
+                self._seen = seen
             if kind not in self._boards:
                 acts = [act for act in store.feedback() if act.assignment.kind == kind]
                 gold = {key_of(act.assignment) for act in acts if act.assignment.reason == ADJUDICATION}
                 kept_out = store.quarantined()
                 answers = [one for one in store.completions() if one.prompt_id not in kept_out]
+                scores = store.scores()
                 items = [
-                    assign.Item(shown.prompt_id, shown.completion_ids, kind, key_of(shown) in gold)
+                    assign.Item(
+                        shown.prompt_id,
+                        shown.completion_ids,
+                        kind,
+                        key_of(shown) in gold,
+                        uncertainty(scores, shown.completion_ids),
+                    )
                     for shown in askable(answers, kind)
                 ]
                 leases = [*store.leases(kind=kind, outcome=OPEN, after=self.clock()), *store.leases(kind=kind, outcome=SKIPPED)]
-                self._boards[kind] = Board(items, acts, leases, self.policy)
+                policy = self.checked(**store.setting(ASSIGNMENT, {}))
+                self._boards[kind] = Board(items, acts, leases, policy)
         return self._boards[kind]
 
     def next(self, annotator: str, kind: str) -> Lease | None:

@@ -12,19 +12,23 @@ from markupsafe import Markup
 
 from plaudit.evaluation.report.words import duration, figure, percent, visible
 from plaudit.feedback import rendering
+from plaudit.feedback.branches import Branches
 from plaudit.feedback.identity import LOCAL, Gate
+from plaudit.feedback.judge_seats import Seats, failures
 from plaudit.feedback.models import ChatModel, ChildModel, opened
 from plaudit.feedback.questions import Questions
 from plaudit.feedback.writer import Readers, Writer
 from plaudit.judgements.disagreements import Disagreement, disagreements
 from plaudit.judgements.quality import AnnotatorQuality, Quality, assess
+from plaudit.schema import Feedback
+from plaudit.store import Where
 
 
 @dataclass(frozen=True)
 class Settings:
     """How the server is started."""
 
-    store: Path
+    store: Where
     project: str = "plaudit"
     runs: Path = Path("runs")
     """The folder whose runs can be watched."""
@@ -36,6 +40,8 @@ class Settings:
     """Whoever comes over loopback needs no login while there are no accounts."""
     hosts: frozenset[str] | None = None
     """Host names that are answered; None answers to all."""
+    judges: tuple[str, ...] = ()
+    """Judge models that admins may let judge, as URL#MODEL."""
 
 
 @dataclass
@@ -48,11 +54,13 @@ class Server:
     gate: Gate
     questions: Questions
     models: tuple[ChatModel | ChildModel, ...]
+    seats: Seats
+    branches: Branches
     templates: Environment = field(default_factory=lambda: environment())
     ending: threading.Event = field(default_factory=threading.Event)
     """Set when the server is asked to stop: streams end."""
     _looking: threading.Lock = field(default_factory=threading.Lock)
-    _seen: tuple[int, int] | None = None
+    _seen: tuple[int, int, int, int] | None = None
     _found: Any = None
 
     def quality(self) -> Quality:
@@ -72,14 +80,19 @@ class Server:
         """What people disagree on and nobody has decided, the most uncertain first."""
         return self._figures()[1]
 
-    def _figures(self) -> tuple[Quality, list[Disagreement]]:
+    def acts(self) -> list[Feedback]:
+        """The current acts, read anew when there are new ones."""
+        return self._figures()[2]
+
+    def _figures(self) -> tuple[Quality, list[Disagreement], list[Feedback]]:
         with self._looking, self.readers.lend() as store:
             newest = store.newest()
             if self._seen != newest:
                 acts = store.feedback()
                 said = {one.name: one.about for one in store.accounts()} | {LOCAL: store.setting("about local", {})}
                 groups = {name: about for name, about in said.items() if about}
-                self._found = assess(acts, store.completions(), groups=groups), disagreements(acts)
+                quality = assess(acts, store.completions(), groups=groups, failed=failures(store))
+                self._found = quality, disagreements(acts), acts
                 self._seen = newest
         return self._found
 
@@ -93,9 +106,12 @@ class Server:
         writer = Writer(settings.store)
         readers = Readers(settings.store)
         gate, questions = Gate(writer, readers, settings.local), Questions(writer, readers)
-        return cls(settings, writer, readers, gate, questions, tuple(opened(name) for name in settings.models))
+        seats = Seats(writer, readers, settings.judges)
+        models = tuple(opened(name) for name in settings.models)
+        return cls(settings, writer, readers, gate, questions, models, seats, Branches(settings.runs))
 
     def close(self) -> None:
+        self.seats.close()
         for model in self.models:
             model.close()
         self.readers.close()

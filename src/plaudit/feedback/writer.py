@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from plaudit.schema import UserError
-from plaudit.store import Store
+from plaudit.store import Store, Where
 
 Result = TypeVar("Result")
 LONGEST_QUEUE = 1000
@@ -37,11 +36,13 @@ class _Job:
 
 
 class Writer:
-    """Opens the store in a thread of its own and holds it until `close`."""
+    """Opens the store in a thread of its own, and writes until `close`. Commands may write in between, one at a time."""
 
-    def __init__(self, path: Path, wait: float = 5.0) -> None:
-        """UserError where the store cannot be opened, for example because another process writes to it."""
+    def __init__(self, path: Where, wait: float = 5.0) -> None:
+        """UserError where the store cannot be opened, for example because another server has it."""
         self.path, self.wait = path, wait
+        self.version = 0
+        """Changes when another process has written something; looked at before each commit."""
         self._queue: queue.Queue[_Job | None] = queue.Queue(LONGEST_QUEUE)
         opened: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(opened,), name="plaudit-writer", daemon=True)
@@ -68,16 +69,18 @@ class Writer:
 
     def _run(self, opened: Future[None]) -> None:
         try:
-            store = Store(self.path, wait=self.wait)
+            store = Store(self.path, wait=self.wait, shared=True)
         except BaseException as error:
             opened.set_exception(error)
             return
+        self.version = store.version()
         opened.set_result(None)
         with store:
             over = False
             while not over:
                 jobs, over = self._waiting()
                 together = [job for job in jobs if not job.alone]
+                self.version = store.version()
                 if together:
                     _commit(store, together)
                 for job in jobs:
@@ -131,7 +134,7 @@ def _settle(job: _Job, result: Any, error: BaseException | None) -> None:
 class Readers:
     """Read-only connections, as many as are used at the same time, used again."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Where) -> None:
         self.path = path
         self._idle: queue.SimpleQueue[Store] = queue.SimpleQueue()
 

@@ -53,6 +53,8 @@ class Ballot:
     """True where the act is an adjudication: the truth for the others, no vote beside them."""
     left: bool | None = None
     """True where the answer shown first was chosen, False where the second; None where there are no sides."""
+    steady: bool | None = None
+    """Of a judge model: whether it said the same in both orders; None where it was asked in one."""
     seconds: float | None = None
     words: int | None = None
     """Of the answers shown; None where the texts are not known."""

@@ -37,16 +37,20 @@ VALUE = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
 
 @dataclass(frozen=True)
 class Pair(Payload):
-    """`choice` is a or b, the first or second answer shown, tie or both_bad; `aspects` the same for single aspects."""
+    """`choice` is a or b, the first or second answer shown, tie or both_bad; `aspects` the same for single aspects.
+
+    `orders` is what a judge model said with the answers as shown and the other way round, both in terms of the order shown.
+    """
 
     choice: str
     strength: int
     aspects: dict[str, str] = field(default_factory=dict)
+    orders: tuple[str, ...] = ()
 
 
 def parse(form: Mapping[str, Any]) -> Pair:
     """UserError names the field that is missing, unknown or out of range. Strength is 1 where left out, and 0 for a tie."""
-    only(form, ("choice", "strength", "aspects", "reasons", "comment"), NAME)
+    only(form, ("choice", "strength", "aspects", "orders", "reasons", "comment"), NAME)
     chosen = choice(form, "choice", CHOICES, NAME)
     undecided = VALUE[chosen] == 0.5
     strength = whole(form, "strength", 0, len(STRENGTHS) - 1, 0 if undecided else 1, NAME)
@@ -54,7 +58,10 @@ def parse(form: Mapping[str, Any]) -> Pair:
         raise UserError(f"a tie has no strength, got {strength}: choose a or b, or leave strength out")
     by_aspect = table(form, "aspects", NAME)
     aspects = {name: choice(by_aspect, name, CHOICES[:3], NAME) for name in by_aspect}
-    return Pair(choice=chosen, strength=strength, aspects=aspects, **remarks(form, NAME))
+    orders = tuple(form.get("orders", ())) if isinstance(form.get("orders", ()), list | tuple) else ("",)
+    if orders and (len(orders) != 2 or any(one not in CHOICES[:3] for one in orders)):
+        raise UserError(f"field 'orders' of a {NAME} judgement must be two of {', '.join(CHOICES[:3])}")
+    return Pair(choice=chosen, strength=strength, aspects=aspects, orders=orders, **remarks(form, NAME))
 
 
 def read(form: Mapping[str, Any]) -> JSON:
@@ -139,6 +146,7 @@ def ballots(act: Feedback, identity: str, texts: Mapping[str, str]) -> list[Ball
                 preference=True,
                 settles=vote.settles,
                 left={"a": True, "b": False}.get(chosen) if aspect is None else None,
+                steady=said.orders[0] == said.orders[1] if said.orders and aspect is None else None,
                 seconds=act.seconds if aspect is None else None,
                 words=sum(len(texts[one].split()) for one in vote.pair) if all(one in texts for one in vote.pair) else None,
                 act=identity,

@@ -18,7 +18,7 @@ from pathlib import Path
 from plaudit.pipeline import demo_report, demo_stages
 from plaudit.pipeline.demo_config import DemoConfig, Sizes, folder_of
 from plaudit.schema import JSON, UserError
-from plaudit.training.folder import write_text
+from plaudit.training.files import write_text
 from plaudit.training.progress import Progress, shown
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.schema import JSON, RunRecord
-from plaudit.store import Store
+from plaudit.store import Store, Where
 
 
 def code_version() -> str:
@@ -31,7 +31,7 @@ def file_digest(path: Path) -> str:
 
 
 def record(
-    store: Path,
+    store: Where,
     folder: Path,
     verb: str,
     config: Mapping[str, Any],

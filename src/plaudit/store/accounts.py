@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,7 +112,7 @@ class Accounts(Database):
     def open_session(self, digest: str, name: str, expires_at: float) -> None:
         """A session of an account; those that have ended are cleared away."""
         with self._transaction() as db:
-            db.execute("DELETE FROM sessions WHERE expires_at < CAST(strftime('%s') AS REAL)")
+            db.execute("DELETE FROM sessions WHERE expires_at < ?", (time.time(),))
             db.execute(
                 "INSERT INTO sessions SELECT ?, number, ?, ? FROM accounts WHERE name = ?", (digest, now(), expires_at, name)
             )
@@ -188,7 +189,8 @@ class Accounts(Database):
 
     def set_setting(self, name: str, value: Any) -> None:
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, codec.dump(value)))
+            replaced = "ON CONFLICT (name) DO UPDATE SET content = excluded.content"
+            db.execute(f"INSERT INTO settings VALUES (?, ?) {replaced}", (name, codec.dump(value)))
 
 
 def _account(row: Any) -> Account:

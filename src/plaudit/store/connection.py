@@ -1,7 +1,8 @@
 """Opening the database file: one writer at a time, nothing silently recreated, SQLite's errors in plain words.
 
-The writer holds a lock file for as long as the store is open. Readers are opened read-only and need no lock. So there are never
-two connections that write or checkpoint, which also keeps clear of SQLite's WAL-reset bug (3.7.0 to 3.51.2).
+The writer holds a lock file while it writes: a command for as long as it has the store open, a server for one transaction at a
+time, so that commands find their turn. Readers are opened read-only and need no lock. So no two connections ever write or
+checkpoint at the same time, which also keeps clear of SQLite's WAL-reset bug (3.7.0 to 3.51.2).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote
 
 from plaudit.schema import UserError
@@ -29,7 +30,7 @@ APPLICATION = 0x506C6475  # "Pldu": tells our databases from other SQLite files
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: Path | str) -> Iterator[None]:
     """Turns what the disk, the file or another process did into a UserError; programming errors pass through."""
     try:
         yield
@@ -54,29 +55,48 @@ def explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def lock(path: Path, wait: float) -> IO[str] | None:
-    """The open lock file beside `path`, held until it is closed; UserError when another has it still after `wait` seconds."""
-    if fcntl is None:
-        return None
-    file = open(f"{path}.lock", "a+", encoding="utf-8")  # noqa: SIM115 - open as long as the store is
-    deadline = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                file.seek(0)
-                owner = file.read().strip() or "unknown"
-                file.close()
-                raise UserError(
-                    f"store {path}: process {owner} is writing to it: wait until it has ended, or stop it"
-                ) from None
-            time.sleep(0.02)
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
+class Lock:
+    """A lock file beside a database; it ends with the process, however that ends. Without `fcntl` SQLite's own lock must do."""
+
+    def __init__(self, path: Path, doing: str) -> None:
+        """`path` is that of the lock file's database with an ending; `doing` says in a refusal what its holder does."""
+        self.path, self.doing = path, doing
+        self._file: IO[str] | None = None
+
+    def take(self, wait: float) -> None:
+        """Hold the lock until `release`; UserError where another has it still after `wait` seconds."""
+        if fcntl is None:
+            return
+        if self._file is None:
+            self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - open until `close`
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    self._file.seek(0)
+                    owner = self._file.read().strip() or "unknown"
+                    store = self.path.with_suffix("")
+                    raise UserError(
+                        f"store {store}: process {owner} is {self.doing}: wait until it has ended, or stop it"
+                    ) from None
+                time.sleep(0.005)
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let the next one in."""
+        if fcntl is not None and self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Let go for good. Closing twice is allowed."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def create(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
@@ -99,7 +119,7 @@ def create(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
 
 
 def connect(path: Path, *, readonly: bool, wait: float) -> sqlite3.Connection:
-    """A checked connection in autocommit mode with the latest schema. A writer holds `lock(path)` before it calls this."""
+    """A checked connection in autocommit mode with the latest schema. A writer holds the lock before it calls this."""
     if not path.exists():
         if readonly:
             raise UserError(f"store {path}: there is no such file; a command that writes makes it")
@@ -134,6 +154,11 @@ def _prepare(db: sqlite3.Connection, path: Path, readonly: bool) -> None:
         )
     for pragma in ("foreign_keys = ON", "synchronous = FULL", "secure_delete = ON", "recursive_triggers = ON"):
         db.execute(f"PRAGMA {pragma}")
+    upgrade(db, path, readonly)
+
+
+def upgrade(db: Any, path: Path | str, readonly: bool) -> None:
+    """Brings the schema up to date. UserError where that needs writing, or where it is of a newer plaudit."""
     try:
         todo = pending(db)
         if todo and readonly:

@@ -52,7 +52,8 @@ class Conversations(Leases):
         """Adds a turn, or changes it: further answers after `regenerate`, another choice."""
         with self._transaction() as db:
             db.execute(
-                "INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?, ?)",
+                """INSERT INTO turns VALUES (?, ?, ?, ?, ?) ON CONFLICT (conversation, place) DO UPDATE SET
+                prompt_id = excluded.prompt_id, completion_ids = excluded.completion_ids, chosen = excluded.chosen""",
                 (conversation_id, turn.place, turn.prompt_id, codec.dump(turn.completion_ids), turn.chosen),
             )
 

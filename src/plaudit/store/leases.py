@@ -85,7 +85,7 @@ class Leases(Records):
         """Leases as they came: of a person, of a kind, with an outcome, that end after a time."""
         rows = self._read(
             f"""{_LEASE} WHERE (?1 IS NULL OR a.name = ?1) AND (?2 IS NULL OR l.kind = ?2) AND (?3 IS NULL OR l.outcome = ?3)
-            AND (?4 IS NULL OR l.expires_at > ?4) ORDER BY l.number""",
+            AND (?4 IS NULL OR l.expires_at > CAST(?4 AS DOUBLE PRECISION)) ORDER BY l.number""",
             annotator,
             kind,
             outcome,
@@ -163,7 +163,8 @@ class Leases(Records):
             if reason is None:
                 db.execute("DELETE FROM quarantine WHERE prompt_id = ?", (prompt_id,))
             else:
-                db.execute("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)", (prompt_id, reason, now()))
+                replaced = "ON CONFLICT (prompt_id) DO UPDATE SET reason = excluded.reason, added_at = excluded.added_at"
+                db.execute(f"INSERT INTO quarantine VALUES (?, ?, ?) {replaced}", (prompt_id, reason, now()))
 
     def quarantined(self) -> dict[str, str]:
         """Prompt id -> reason, oldest first."""
@@ -184,11 +185,13 @@ class Leases(Records):
         }
         return {name: self._read(query)[0][0] for name, query in queries.items()}
 
-    def newest(self) -> tuple[int, int]:
-        """Numbers of the newest completion and act: they grow when there is something new."""
+    def newest(self) -> tuple[int, int, int, int]:
+        """Numbers of the newest completion, act, score and erasure: they grow when there is something new, or less."""
         ((completions,),) = self._read("SELECT coalesce(max(number), 0) FROM completions")
         ((acts,),) = self._read("SELECT coalesce(max(number), 0) FROM feedback")
-        return completions, acts
+        ((scores,),) = self._read("SELECT coalesce(max(number), 0) FROM scores")
+        ((erasures,),) = self._read("SELECT coalesce(max(number), 0) FROM erasures")
+        return completions, acts, scores, erasures
 
 
 def _lease(row: Any) -> Lease:

@@ -6,10 +6,10 @@ feedback_texts, annotators.name, dataset_rows.content, and the tables of account
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from plaudit.schema import UserError
 
@@ -126,6 +126,22 @@ MIGRATIONS: tuple[Migration, ...] = (
                 added_at TEXT NOT NULL)""",
         ),
     ),
+    Migration(
+        7,
+        "scores, proposals, changes",
+        (
+            """CREATE TABLE scores (number INTEGER PRIMARY KEY, completion_id TEXT NOT NULL REFERENCES completions (id),
+                model TEXT NOT NULL, score REAL NOT NULL, added_at TEXT NOT NULL, UNIQUE (completion_id, model))""",
+            """CREATE TABLE proposals (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, content TEXT NOT NULL,
+                made_at TEXT NOT NULL, decision TEXT, note TEXT NOT NULL, annotator INTEGER REFERENCES annotators (number),
+                decided_at TEXT)""",
+            """CREATE TABLE changes (number INTEGER PRIMARY KEY, setting TEXT NOT NULL, old TEXT NOT NULL, new TEXT NOT NULL,
+                annotator INTEGER NOT NULL REFERENCES annotators (number), proposal TEXT REFERENCES proposals (id),
+                changed_at TEXT NOT NULL)""",
+            "CREATE TABLE writes (count INTEGER NOT NULL)",
+            "INSERT INTO writes VALUES (0)",
+        ),
+    ),
 )
 
 
@@ -134,14 +150,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def applied(db: sqlite3.Connection) -> list[tuple[int, str]]:
+def applied(db: Any) -> list[tuple[int, str]]:
     """Number and name of the steps that this database has had, in order; [] for one without the table."""
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'migrations'").fetchone():
         return []
-    return db.execute("SELECT number, name FROM migrations ORDER BY number").fetchall()
+    return [(row[0], row[1]) for row in db.execute("SELECT number, name FROM migrations ORDER BY number").fetchall()]
 
 
-def pending(db: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> Sequence[Migration]:
+def pending(db: Any, migrations: Sequence[Migration] = MIGRATIONS) -> Sequence[Migration]:
     """The steps that are still to be applied. UserError for a database that has had steps unknown here."""
     had = applied(db)
     if had != [(step.number, step.name) for step in migrations[: len(had)]]:
@@ -151,7 +167,7 @@ def pending(db: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS
     return migrations[len(had) :]
 
 
-def migrate(db: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+def migrate(db: Any, migrations: Sequence[Migration] = MIGRATIONS) -> None:
     """Applies the pending steps, each whole or not at all. `db` is in autocommit mode (isolation_level=None)."""
     for step in pending(db, migrations):
         db.execute("BEGIN IMMEDIATE")

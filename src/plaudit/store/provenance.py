@@ -217,7 +217,7 @@ class Provenance(Records):
                 "INSERT INTO erasures (what, key, erased_at, datasets, runs) VALUES (?, ?, ?, ?, ?)",
                 (what, key, erasure.erased_at, codec.dump(datasets), codec.dump(erasure.runs)),
             )
-        self._read("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still held the text
+        self._scrub()
         return erasure
 
     def _made_from(self, digests: set[str]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -164,25 +164,42 @@ class Records(Database):
         )
         return self._in_order(ids, [(row[0], codec.completion(row[1:])) for row in rows])
 
-    def feedback(self, current: bool = True, ids: Sequence[str] | None = None, prompt_id: str | None = None) -> list[Feedback]:
+    def feedback(
+        self,
+        current: bool = True,
+        ids: Sequence[str] | None = None,
+        prompt_id: str | None = None,
+        until: int | None = None,
+    ) -> list[Feedback]:
         """Acts of feedback as they came, those on one prompt, or those of `ids`; superseded ones only with `current=False`.
+
+        With `until`, as it was when the act of this number had come and none after it.
 
         Acts of an erased annotator come back as by `erased-N`. Their `id` differs from the stored one, as it hashes the
         name; the store takes both.
         """
-        acts, replaced = self._acts(prompt_id)
+        acts, replaced = self._acts(prompt_id, until)
         wanted = list(acts) if ids is None else self._stored_ids(ids)
         return [acts[one] for one in wanted if not (current and one in replaced)]
 
-    def _acts(self, prompt_id: str | None = None) -> tuple[dict[str, Feedback], set[str]]:
+    def judged_since(self, number: int, kind: str, sources: Collection[str]) -> tuple[int, int]:
+        """How many acts of a kind came after the act of this number, edits left out, and the number of the newest act."""
+        query = "SELECT count(*) FROM feedback WHERE number > ? AND kind = ? AND supersedes IS NULL AND source IN "
+        ((count,),) = self._read(query + "(SELECT value FROM json_each(?))", number, kind, json.dumps(list(sources)))
+        ((newest,),) = self._read("SELECT coalesce(max(number), 0) FROM feedback")
+        return count, newest
+
+    def _acts(self, prompt_id: str | None = None, until: int | None = None) -> tuple[dict[str, Feedback], set[str]]:
         """All acts, or those on one prompt, by stored id, and the stored ids of the superseded ones."""
         rows = self._read(
             """SELECT f.id, f.prompt_id, f.kind, f.reason, f.judgement, coalesce(a.name, 'erased-' || a.number), f.source,
                 f.seconds, f.created_at, f.supersedes, t.content, c.completion_id
             FROM feedback f JOIN annotators a ON a.number = f.annotator LEFT JOIN feedback_completions c ON c.feedback_id = f.id
             LEFT JOIN feedback_texts t ON t.feedback_id = f.id
-            WHERE ?1 IS NULL OR f.prompt_id = ?1 ORDER BY f.number, c.place""",
+            WHERE (?1 IS NULL OR f.prompt_id = ?1) AND (?2 IS NULL OR f.number <= CAST(?2 AS BIGINT))
+            ORDER BY f.number, c.place""",
             prompt_id,
+            until,
         )
         acts: dict[str, Feedback] = {}
         for stored, group in itertools.groupby(rows, key=lambda row: row[0]):

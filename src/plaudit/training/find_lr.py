@@ -16,7 +16,8 @@ from pathlib import Path
 from plaudit.config import Resolved
 from plaudit.schema import JSON, UserError
 from plaudit.training.build import algorithm_class, build
-from plaudit.training.folder import RunFolder, write_text
+from plaudit.training.files import write_text
+from plaudit.training.folder import RunFolder
 from plaudit.training.learner import Learner
 from plaudit.training.loop import Loop
 from plaudit.training.options import OptimizerConfig, TrainingConfig

@@ -4,6 +4,7 @@ config.yaml    every option as it was resolved        metrics.jsonl  one line a 
 samples.jsonl  answers with their rewards             events.log     what happened: checkpoints, refused steps, stops
 evaluations.jsonl  the held-out answers' rewards and lengths, one line an evaluation
 inputs.json    digests of data and models it reads    summary.json   the result, written last
+control.json   what somebody asked of it (pause, stop) state.json     the process, and whether it goes on or waits
 checkpoint-N/  see training.checkpoint                model/         the trained model (adapter/: the adapter by itself)
 """
 
@@ -14,13 +15,14 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
 from plaudit.config import diff
 from plaudit.schema import JSON, UserError
 from plaudit.training import checkpoint
+from plaudit.training.files import hold, write_text
 
 LOGS = ("metrics.jsonl", "samples.jsonl", "evaluations.jsonl")
 MAY_CHANGE = frozenset(
@@ -149,28 +151,3 @@ class RunFolder:
     def _append(self, name: str, record: JSON) -> None:
         with open(self.path / name, "a", encoding="utf-8") as file:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
-
-
-def hold(path: Path) -> IO[str]:
-    """An open file whose lock ends with the process, however it ends; UserError where another process has it."""
-    file = open(path / ".lock", "w")  # noqa: SIM115  (it stays open as long as the run)
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise UserError(f"another process is training in {path}; wait for it to end, or choose another folder") from None
-    except (ImportError, OSError):
-        pass  # Windows, or a file system without locks
-    return file
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file in one move: a reader sees the old content or the new."""
-    beside = path.with_name(f".{path.name}.tmp")
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)

@@ -16,6 +16,7 @@ import torch
 from plaudit.models import passes
 from plaudit.schema import UserError
 from plaudit.training import checkpoint, usage
+from plaudit.training.control import OVER, PAUSED, RUNNING, Control
 from plaudit.training.folder import RunFolder
 from plaudit.training.guard import Alarm, Guard
 from plaudit.training.learner import AVERAGE, Learner
@@ -77,6 +78,8 @@ class Loop:
     """The doctor's rules while training; none where answers are not sampled."""
     watch: Watch | None = None
     """Told of every line of metrics.jsonl, once it is written; what it raises ends the run (`Pruned`)."""
+    control: Control | None = None
+    """Where somebody may ask it to wait or to stop."""
     step: int = 0
     refused: int = 0
     """Steps in a row that were not finite."""
@@ -89,16 +92,18 @@ class Loop:
 
     def run(self) -> str:
         """Train to the end, or until stopped; `finished`, `early` (no better evaluation came), `guarded` or `paused` (the
-        guard had an alarm), or the name of a signal.
+        guard had an alarm), `stopped` (somebody asked for it) or the name of a signal.
 
         What is next follows from the state alone, so a run that died in between goes on with just that.
         """
         self.progress.task("training", self.total_steps)
-        with self._signals():
+        with self._signals(), self._told():
             while not self.stopping:
                 if self.guard is not None and self.guard.stopped:
                     self._save()
                     return "guarded"
+                if self._steered():
+                    continue
                 if self._evaluation_due():
                     self._evaluate()
                 elif self.step >= self.total_steps or self._patience_is_over():
@@ -109,6 +114,34 @@ class Loop:
             self._save()
         self.folder.event(f"{self.stopping}: stopped after step {self.step}")
         return self.stopping
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say in state.json that the run goes on, and at the end that it is over."""
+        if self.control is not None:
+            self.control.say(RUNNING, self.step)
+        try:
+            yield
+        finally:
+            if self.control is not None:
+                self.control.say(OVER, self.step)
+
+    def _steered(self) -> bool:
+        """Wait or stop where somebody asks for it; True where it did. A checkpoint first: a run may die while it waits."""
+        wanted, by = ("go", "") if self.control is None else self.control.wanted()
+        if self.control is None or wanted == "go":
+            return False
+        if wanted == "pause":
+            self._save()
+            self.control.say(PAUSED, self.step)
+            self._tell(f"paused after step {self.step}, as {by or 'somebody'} asked")
+            wanted = self.control.pause(lambda: self.stopping is not None)
+            self.control.say(RUNNING, self.step)
+        if wanted == "stop":
+            self.stopping = "stopped"
+        elif self.stopping is None:
+            self._tell(f"going on after step {self.step}")
+        return True
 
     def _evaluation_due(self) -> bool:
         """At the start if asked for, every eval_steps, and at the end, so that the last weights compete for the best too."""

@@ -30,8 +30,10 @@ from plaudit.schema import JSON, UserError
 from plaudit.training import optimizers, place, usage
 from plaudit.training.assemble import ModelConfig, precision
 from plaudit.training.build import LORA_RATE, RATE, algorithm_class, build
+from plaudit.training.control import Control
 from plaudit.training.estimate.estimate import foresee
-from plaudit.training.folder import RunFolder, write_text
+from plaudit.training.files import write_text
+from plaudit.training.folder import RunFolder
 from plaudit.training.guard import GuardConfig
 from plaudit.training.loop import Loop, Watch
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
@@ -46,8 +48,9 @@ SHARED: tuple[type, ...] = (ModelConfig, AdapterConfig, DataConfig, ReadConfig, 
 ONLINE: tuple[type, ...] = (RolloutConfig, RewardConfig, GuardConfig)
 NORMALISED_ROWS = 256
 """Training answers whose scores say where a reward model's scores lie: their mean is then known to 1/16 of their deviation."""
-STOPPED = {"SIGINT": 130, "SIGTERM": 143, "paused": 3}
-"""Status of a run that was stopped -> the exit code: what a shell gives that signal; 3 where the guard paused it."""
+STOPPED = {"SIGINT": 130, "SIGTERM": 143, "stopped": 143, "paused": 3}
+"""Status of a run that was stopped -> the exit code: what a shell gives that signal; `stopped` is asked for by somebody elsewhere,
+3 where the guard paused it."""
 
 
 def sections(name: str) -> tuple[list[type], dict[str, Any]]:
@@ -96,6 +99,7 @@ def train(
         followers = trackers(options.report_to, lambda text: _warn(folder, progress, text))
         with usage.phase("start"):
             loop = build(verb, resolved, folder, progress)
+            loop.control = Control(path, verb)
             if resume:
                 loop.resume()
             else:

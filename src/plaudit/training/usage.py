@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 
 from plaudit.schema import JSON
-from plaudit.training.folder import write_text
+from plaudit.training.files import write_text
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from plaudit.feedback.asking import Ask, ask
-from plaudit.feedback.formats import FORMATS, Export, Material, export
+from plaudit.feedback.formats import CONVERTED, FORMATS, Export, Material, export
 from plaudit.feedback.importing import read_upload
 from plaudit.feedback.server import Server
 from plaudit.schema import JSON, UserError
@@ -41,7 +41,8 @@ def exported(server: Server, name: str) -> tuple[Export, str]:
     if name not in FORMATS:
         raise UserError(f"there is no format {name!r}: use one of {', '.join(FORMATS)}")
     with server.readers.lend() as store:
-        made = export(name, material(store))
+        held = material(store)
+        made = export(name, held.by_others(store.left_out()) if name in CONVERTED else held)
     if not made.kind or not made.items:
         return made, ""
     return made, server.writer.do(lambda store: store.snapshot(made.kind, list(made.items), made.feedback_ids))

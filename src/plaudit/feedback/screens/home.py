@@ -69,7 +69,7 @@ def guideline(asked: Annotated[Ask, Depends(ask("viewer"))]) -> Response:
 @router.post("/guideline")
 def change_guideline(asked: Annotated[Ask, Depends(ask("admin"))]) -> Response:
     text = asked.text("guideline", 50_000)
-    asked.server.writer.do(lambda store: store.set_setting("guideline", text))
+    asked.server.writer.do(lambda store: store.change_setting("guideline", text, asked.me.name))
     return asked.go("/guideline")
 
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from plaudit.feedback.asking import Ask, answered, ask
+from plaudit.feedback.deciding import ASPECTS
 from plaudit.feedback.questions import KINDS, shown_texts
 from plaudit.judgements.span import TAGS
 from plaudit.schema import JSON, UserError
@@ -19,8 +20,6 @@ from plaudit.store import Lease, Missing
 router = APIRouter()
 Annotating = Annotated[Ask, Depends(ask("annotator"))]
 REASONS = ("wrong", "incomplete", "unclear", "too_long", "rude", "unsafe", "off_topic")
-ASPECTS = ("helpful", "correct", "harmless")
-"""What is rated beside the stars, where the project's settings name nothing else."""
 SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*\s*|[.!?。！？\n]\s*")
 VERDICT = re.compile(r"([ab])([0-3])")
 

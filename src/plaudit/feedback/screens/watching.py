@@ -1,4 +1,7 @@
-"""Runs as they train: curves and samples, kept up to date by server-sent events. It reads what runs write, and no more."""
+"""Runs as they train: curves and samples, kept up to date by server-sent events; pause, stop, and branches.
+
+It reads what runs write. What is asked of a run goes into a file in its folder (`training.control`).
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,14 @@ from starlette.responses import Response, StreamingResponse
 from plaudit.evaluation.report.curves import chart
 from plaudit.evaluation.report.parts import Curve
 from plaudit.feedback.asking import Ask, ask
-from plaudit.schema import JSON
+from plaudit.feedback.branches import checkpoints, options_of
+from plaudit.schema import JSON, UserError
 from plaudit.store import Missing
+from plaudit.training.control import State, state_of, steer
 
 router = APIRouter()
 Viewing = Annotated[Ask, Depends(ask("viewer"))]
+Admin = Annotated[Ask, Depends(ask("admin"))]
 FIRST = (
     "reward",
     "objective/scores",
@@ -122,7 +128,7 @@ def samples(path: Path) -> list[JSON]:
 
 @router.get("/runs")
 def listed(asked: Viewing) -> Response:
-    return asked.page("runs.html", runs=runs(asked.server.settings.runs))
+    return asked.page("runs.html", runs=runs(asked.server.settings.runs), branches=asked.server.branches.list())
 
 
 @router.get("/runs/{name:path}/events")
@@ -135,7 +141,24 @@ def events(asked: Viewing, name: str) -> Response:
 @router.get("/runs/{name:path}")
 def watched(asked: Viewing, name: str) -> Response:
     run = named(asked, name)
-    return asked.page("run.html", run=run, **_state(run))
+    return asked.page("run.html", run=run, checkpoints=checkpoints(run.path), **_state(run))
+
+
+@router.post("/runs/{name:path}/steer")
+def steered(asked: Admin, name: str) -> Response:
+    """Asks a run to wait, to go on or to stop."""
+    steer(named(asked, name).path, asked.text("wanted", 10), asked.me.name)
+    return asked.go(f"/runs/{name}")
+
+
+@router.post("/runs/{name:path}/branch")
+def branched(asked: Admin, name: str) -> Response:
+    """Begins a run that goes on from a checkpoint."""
+    step = asked.text("step", 12)
+    if not step.isdecimal():
+        raise UserError("choose a checkpoint to branch from")
+    asked.server.branches.begin(named(asked, name).name, int(step), options_of(asked.text("options", 5000)))
+    return asked.go("/runs")
 
 
 def named(asked: Ask, name: str) -> Run:
@@ -154,13 +177,15 @@ def _state(run: Run) -> dict[str, Any]:
         "samples": samples(run.path),
         "step": int(max(steps)) if steps else 0,
         "finished": (run.path / "summary.json").exists(),
+        "state": state_of(run.path),
     }
 
 
 async def _events(asked: Ask, run: Run) -> AsyncIterator[str]:
-    seen: tuple[int, bool] | None = None
+    seen: tuple[int, bool, State | None] | None = None
     while not asked.server.ending.is_set():
-        state = (run.path / "metrics.jsonl").stat().st_size, (run.path / "summary.json").exists()
+        size = (run.path / "metrics.jsonl").stat().st_size
+        state = size, (run.path / "summary.json").exists(), state_of(run.path)
         if state != seen:
             seen = state
             values = await run_in_threadpool(_state, run)

@@ -29,6 +29,10 @@ class JudgeQuality:
     people: Interval | None
     """The same share for people, each against the other people, on the same items: what there is to reach."""
     left: Interval | None
+    steady: Interval | None = None
+    """Share of the pairs on which it said the same in both orders."""
+    failed: int = 0
+    """Pairs of which no verdict came: it was not there, refused, or said none."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,15 @@ class Coverage:
     """Groups that are served and gave no act."""
 
 
-def judge_qualities(ballots: Sequence[Ballot]) -> tuple[JudgeQuality, ...]:
-    """Every judge model; none where no people judged."""
+def judge_qualities(ballots: Sequence[Ballot], failed: Mapping[str, int] | None = None) -> tuple[JudgeQuality, ...]:
+    """Every judge model. `failed`: name of the seat -> pairs of which no verdict came."""
+    failed = {f"judge:{name}": count for name, count in (failed or {}).items()}
     raw = [one for one in ballots if not one.settles]
     human = {one.annotator for one in crowd(ballots) if one.source != "judge"}
     answered = units(raw)
     found = []
-    for name, mine in by_annotator(one for one in raw if one.source == "judge").items():
+    seats = by_annotator(one for one in raw if one.source == "judge")
+    for name, mine in {**{seat: [] for seat in sorted(failed)}, **seats}.items():
         both, other_people = [], []
         for unit in answered.values():
             if name not in unit:
@@ -79,6 +85,7 @@ def judge_qualities(ballots: Sequence[Ballot]) -> tuple[JudgeQuality, ...]:
         names = [(said, most) for said, most in both if isinstance(said, str)]
         kappa = cohen_kappa([said for said, _ in names], [most for _, most in names]) if names else float("nan")
         sides = [one.left for one in mine if one.left is not None]
+        steady = [one.steady for one in mine if one.steady is not None]
         found.append(
             JudgeQuality(
                 name=name,
@@ -88,6 +95,8 @@ def judge_qualities(ballots: Sequence[Ballot]) -> tuple[JudgeQuality, ...]:
                 kappa=kappa if isfinite(kappa) else None,
                 people=wilson(sum(other_people), len(other_people)) if other_people else None,
                 left=wilson(sum(sides), len(sides)) if sides else None,
+                steady=wilson(sum(steady), len(steady)) if steady else None,
+                failed=failed.get(name, 0),
             )
         )
     return tuple(found)

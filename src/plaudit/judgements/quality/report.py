@@ -174,11 +174,14 @@ def _annotator_line(one: AnnotatorQuality) -> str:
 
 
 def _judge_line(one: JudgeQuality) -> str:
+    steady = f"; the same in both orders {_share(one.steady)}" if one.steady is not None else ""
+    failed = f"; no verdict on {one.failed} pairs" if one.failed else ""
     if one.agrees is None:
-        return f"judge model {one.name}: {one.acts} acts, none on an item that people judged"
+        return f"judge model {one.name}: {one.acts} acts, none on an item that people judged{steady}{failed}"
     people = f"; people among themselves {_share(one.people)}" if one.people is not None else ""
     kappa = f", kappa {one.kappa:.2f}" if one.kappa is not None else ""
-    return f"judge model {one.name}: agrees with people {_share(one.agrees)} on {one.compared} items{kappa}{people}"
+    agrees = f"agrees with people {_share(one.agrees)} on {one.compared} items{kappa}"
+    return f"judge model {one.name}: {agrees}{people}{steady}{failed}"
 
 
 def _coverage_lines(one: Coverage) -> list[str]:
@@ -204,6 +207,8 @@ class Known(TypedDict, total=False):
     """Whom the product serves; see `people.coverages`."""
     curve: Sequence[tuple[float, float, float]]
     """See `advice.more_labels`."""
+    failed: Mapping[str, int] | None
+    """Judge models' pairs of which no verdict came."""
     resamples: int
     """Of the bootstrap; 1,000 where not given."""
     seed: int
@@ -251,7 +256,7 @@ def assess_ballots(ballots: Sequence[Ballot], **known: Unpack[Known]) -> Quality
         left=wilson(sum(sides), len(sides)) if sides else None,
         annotators=annotators,
         errors=label_errors(ballots, known.get("scores")),
-        judges=judge_qualities(ballots),
+        judges=judge_qualities(ballots, known.get("failed")),
         people=coverages(ballots, known.get("groups") or {}, known.get("served")),
         more=more_labels(main.items if main else 0, mean, curve=known.get("curve", ())),
     )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from plaudit.config import Resolved
 from plaudit.hints import plain
 from plaudit.pipeline.lineage import file_digest
+from plaudit.pipeline.project.acts import SOURCES, counted_acts
 from plaudit.pipeline.project.plan import Stage
 from plaudit.schema import UserError, content_hash
-from plaudit.store import Store
+from plaudit.store import Store, Where
 
 NOT_OF_THE_RESULT = frozenset({"output_dir", "place", "report_to", "save_total_limit"})
 """Options that change nothing in what a stage makes, so that another value does not run it again."""
@@ -21,7 +22,7 @@ READS = ("_file", "_path", "_func", "_funcs")
 ALSO_READS = frozenset({"model", "against", "prompts", "completions"})
 
 
-def inputs(stage: Stage, resolved: Resolved, keys: Mapping[str, str], store: Path, code: str) -> dict[str, Any]:
+def inputs(stage: Stage, resolved: Resolved, keys: Mapping[str, str], store: Where, code: str) -> dict[str, Any]:
     """Everything that decides the stage's result, by name: options, with contents in the place of paths, and keys of stages.
 
     References in `resolved` are still references: what a stage takes from another is named by that one's key, so that
@@ -33,8 +34,8 @@ def inputs(stage: Stage, resolved: Resolved, keys: Mapping[str, str], store: Pat
         if name not in NOT_OF_THE_RESULT
     }
     found |= {f"stage {name}": keys[name] for name in stage.needs}
-    if found.get("annotators") == "people":
-        found["feedback"] = _feedback(store)
+    if found.get("annotators") in SOURCES:
+        found["feedback"] = _feedback(store, SOURCES[found["annotators"]], found.get("until"))
     return {"verb": content(stage.kind.verb), **found, "code": code}
 
 
@@ -77,9 +78,9 @@ def _folder(path: Path) -> str:
     return content_hash([folder_digest(path) if weights else "", about])
 
 
-def _feedback(store: Path) -> list[str]:
-    """Ids of people's acts that a store holds now."""
-    if not store.exists():
+def _feedback(store: Where, sources: Collection[str], until: int | None) -> list[str]:
+    """Ids of the acts of a store that count."""
+    if isinstance(store, Path) and not store.exists():
         raise UserError(f"there is no store {store} with people's judgements; collect some, or set annotators: simulated")
     with Store(store, readonly=True) as opened:
-        return [act.id for act in opened.feedback() if act.source != "simulated"]
+        return [act.id for act in counted_acts(opened, sources, until)]

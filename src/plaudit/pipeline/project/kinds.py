@@ -35,8 +35,8 @@ class JudgeConfig:
     """The JSONL file whose prompts were answered."""
     completions: str
     """The completions to judge, as a `generate` stage wrote them."""
-    annotators: Literal["simulated", "people"]
-    """people: the pairwise judgements that the project's store holds; simulated: programs that know `reward_func` and err."""
+    annotators: Literal["simulated", "people", "judges", "everyone"]
+    """Whose pairwise judgements in the store count: people's, judge models', everyone's; simulated: programs that err."""
     reward_func: str | None = None
     """What simulated annotators know of an answer's worth: a reward function, as in reward_funcs."""
     votes: Annotated[int, Ge(1)] = 3
@@ -45,12 +45,26 @@ class JudgeConfig:
     """Pairs of answers that simulated annotators judge for each prompt."""
     eval_fraction: Annotated[float, Ge(0), Lt(1)] = 0.2
     """Share of the prompts whose pairs are held out."""
+    until: Annotated[int, Ge(0)] | None = None
+    """Judgements up to this number in the store; none takes all. `plaudit run --watch` sets it."""
     seed: int = 0
     """Draws the pairs, the held-out prompts and the simulated noise."""
 
     def __post_init__(self) -> None:
         if (self.annotators == "simulated") != (self.reward_func is not None):
             raise ValueError("reward_func is what simulated annotators know: give it with annotators: simulated, and only then")
+
+
+@config
+class ScoreConfig:
+    """A stage that lets reward models score answers, so that the pages can ask what they are unsure of."""
+
+    model: str | tuple[str, ...]
+    """A trained reward model, or a list of them, an ensemble."""
+    prompts: str
+    """The JSONL file whose prompts were answered."""
+    completions: str
+    """The answers, as a `generate` stage wrote them."""
 
 
 @config
@@ -81,6 +95,7 @@ class Kind:
 WORK = {
     "generate": Kind("generate", (GenerateConfig, Sampling), {"completions": "completions.jsonl"}),
     "judge": Kind("judge", (JudgeConfig,), {"pairs": "pairs.jsonl", "eval_pairs": "eval_pairs.jsonl"}),
+    "score": Kind("score", (ScoreConfig,), {"scores": "scores.jsonl"}),
     "evaluate": Kind("evaluate", (EvaluateConfig, Sampling, RewardConfig), {"answers": "answers.jsonl"}),
 }
 

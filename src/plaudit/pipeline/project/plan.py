@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from plaudit.config import Resolved, checked, options
 from plaudit.flatyaml import Given, Loader
 from plaudit.pipeline.project.kinds import Kind, kind
 from plaudit.schema import UserError
+from plaudit.store import Where, located
 
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
@@ -33,6 +34,15 @@ class Stage:
     given: Mapping[str, Given]
     line: int
     needs: tuple[str, ...]
+
+    def value(self, option: str) -> Any:
+        """What the file gives for an option; None where it gives nothing."""
+        return self.given[option].value if option in self.given else None
+
+    def changed(self, options: Mapping[str, Any]) -> Stage:
+        """The stage with other values for some options."""
+        given = {**self.given, **{name: Given(value, None, "") for name, value in options.items()}}
+        return replace(self, given=given, needs=_needs(given))
 
     def outputs(self, folder: str) -> dict[str, str]:
         """What other stages may take from this one, where it runs in `folder`."""
@@ -57,6 +67,27 @@ class Project:
     path: Path
     store: str
     stages: Mapping[str, Stage]
+
+    @property
+    def place(self) -> Where:
+        """Where the store is; a path of the file's own folder."""
+        return located(self.store, Path())
+
+    def changed(self, changes: Mapping[str, Mapping[str, Any]]) -> Project:
+        """The project with other options: stage -> option -> value."""
+        return replace(self, stages={name: stage.changed(changes.get(name, {})) for name, stage in self.stages.items()})
+
+    def only(self, names: Collection[str] | None) -> Project:
+        """The project with these stages alone; None leaves it as it is."""
+        return self if names is None else replace(self, stages={n: s for n, s in self.stages.items() if n in names})
+
+    def needed(self, name: str) -> list[str]:
+        """The stage and every stage that it needs, directly or through others, in order."""
+        found = {name}
+        for stage in reversed(list(self.stages.values())):
+            if stage.name in found:
+                found.update(stage.needs)
+        return [one for one in self.stages if one in found]
 
     def needing(self, name: str) -> list[str]:
         """The stage and every stage that needs it, directly or through others, in order."""
@@ -150,8 +181,7 @@ class _Reader:
         for option, shared in (("seed", "seed"), ("model_name_or_path", "model")):
             if option in known and option not in given and shared in self.content:
                 given[option] = Given(self.content[shared], None, f"{self.path}, line {self.nodes[shared][0]}: ")
-        needs = dict.fromkeys(found.split(".")[0] for g in given.values() for found in _references(g.value))
-        return Stage(name, made, given, line, tuple(needs))
+        return Stage(name, made, given, line, _needs(given))
 
     def _ordered(self, stages: dict[str, Stage]) -> dict[str, Stage]:
         """By what they need, else as they stand in the file; mistakes in references are told."""
@@ -197,6 +227,11 @@ def _references(value: Any) -> list[str]:
         return REFERENCE.findall(value)
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     return [found for one in inner for found in _references(one)]
+
+
+def _needs(given: Mapping[str, Given]) -> tuple[str, ...]:
+    """The stages that the options name."""
+    return tuple(dict.fromkeys(found.split(".")[0] for g in given.values() for found in _references(g.value)))
 
 
 def _filled(value: Any, places: Places) -> Any:

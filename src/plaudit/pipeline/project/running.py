@@ -17,7 +17,7 @@ from plaudit.pipeline import lineage
 from plaudit.pipeline.project import keys, page
 from plaudit.pipeline.project.plan import Project, Stage, read
 from plaudit.schema import JSON, UserError
-from plaudit.training.folder import hold, write_text
+from plaudit.training.files import hold, write_text
 from plaudit.training.progress import Progress, shown
 
 DONE = "stage.json"
@@ -53,19 +53,34 @@ def run(
     start: str | None = None,
     force: str | None = None,
     dry_run: bool = False,
+    stages: Sequence[str] | None = None,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    parents: Mapping[str, Sequence[str]] | None = None,
     progress: Progress | None = None,
 ) -> JSON:
     """Run what has changed; returns what stands in the project's summary.json.
 
     `only`: that stage alone; `start`: that stage and those that need it. What they need must be finished then.
     `force`: that stage runs again although nothing changed, and those that need it. `dry_run`: say what would be done.
+    `stages`: these alone, with all that they need among them. `changes`: stage -> options that differ from the file.
+    `parents`: stage -> ids of further runs that it comes from.
     UserError: a mistake anywhere in the file (nothing has run then), or one that a stage met.
     """
     if progress is None:
         with shown() as bar:
-            return run(path, only=only, start=start, force=force, dry_run=dry_run, progress=bar)
+            return run(
+                path,
+                only=only,
+                start=start,
+                force=force,
+                dry_run=dry_run,
+                stages=stages,
+                changes=changes,
+                parents=parents,
+                progress=bar,
+            )
     path = path.resolve()
-    project = read(path)
+    project = read(path).changed(changes or {}).only(stages)
     for name in filter(None, (only, start, force)):
         if name not in project.stages:
             raise UserError(f"{path} has no stage {name}; it has {', '.join(project.stages)}")
@@ -78,7 +93,7 @@ def run(
             return _summary(project, root, steps, {}, "planned")
         root.mkdir(parents=True, exist_ok=True)
         with hold(root):
-            return _run(project, root, steps, progress)
+            return _run(project, root, steps, parents or {}, progress)
 
 
 def plan(project: Project, root: Path, chosen: Sequence[str], again: Sequence[str] = ()) -> list[Step]:
@@ -88,7 +103,7 @@ def plan(project: Project, root: Path, chosen: Sequence[str], again: Sequence[st
     for stage in project.stages.values():
         bare, _ = stage.resolved({}, "")
         assert bare is not None, "read() checked it"
-        inputs = keys.inputs(stage, bare, found, Path(project.store), code)
+        inputs = keys.inputs(stage, bare, found, project.place, code)
         found[stage.name] = key = keys.key(inputs)
         folder = root / f"{stage.name}-{key[:8]}"
         places[stage.name] = stage.outputs(str(folder))
@@ -113,7 +128,7 @@ def _what(stage: Stage, folder: Path, key: str, inputs: Mapping[str, Any], chose
         return "run", "forced"
     if folder.exists():
         return "run", "goes on"
-    before = _json(_latest(folder.parent, stage.name) / DONE)
+    before = _json(latest(folder.parent, stage.name) / DONE)
     if before is None:
         return "run", "new"
     old = before.get("inputs", {})
@@ -121,7 +136,7 @@ def _what(stage: Stage, folder: Path, key: str, inputs: Mapping[str, Any], chose
     return "run", f"changed: {', '.join(changed)}"
 
 
-def _run(project: Project, root: Path, steps: Sequence[Step], progress: Progress) -> JSON:
+def _run(project: Project, root: Path, steps: Sequence[Step], parents: Mapping[str, Sequence[str]], progress: Progress) -> JSON:
     told: dict[str, JSON] = {}
     status = "finished"
     for number, step in enumerate(steps, 1):
@@ -135,7 +150,7 @@ def _run(project: Project, root: Path, steps: Sequence[Step], progress: Progress
         done = step.done()
         if done is not None:
             told[step.name] = done
-            _record(project, step, done, steps)
+            _record(project, step, done, steps, parents.get(step.name, ()))
             _point(root, step)
         summary = _summary(project, root, steps, told, "unfinished")
         write_text(root / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
@@ -174,24 +189,25 @@ def _work(project: Project, step: Step, resume: bool, progress: Progress) -> JSO
         from plaudit.training.run import train
 
         return train(step.stage.kind.verb, step.options, resume=resume, progress=progress)
-    from plaudit.pipeline.project.work import WORKERS, Work
+    from plaudit.pipeline.project import scoring, work
 
-    return WORKERS[step.stage.kind.verb](Work(step.options, step.folder, Path(project.store), progress))
+    workers = {"generate": work.generate, "judge": work.judge, "score": scoring.score, "evaluate": work.evaluate}
+    return workers[step.stage.kind.verb](work.Work(step.options, step.folder, project.place, progress))
 
 
-def _record(project: Project, step: Step, done: JSON, steps: Sequence[Step]) -> None:
+def _record(project: Project, step: Step, done: JSON, steps: Sequence[Step], parents: Sequence[str]) -> None:
     """Enter a finished stage into the store: what it was made of, so that a model traces back to data and judgements."""
     by_name = {other.name: other for other in steps}
     data = {name: str(value) for name, value in step.inputs.items() if str(value).startswith(("file ", "folder "))}
     if "dataset" in done["summary"]:
         data["dataset"] = str(done["summary"]["dataset"])
     lineage.record(
-        Path(project.store),
+        project.place,
         step.folder,
         step.stage.kind.verb,
         step.options.flat(),
         done["summary"],
-        parents=[f"{project.name}/{by_name[need].folder.name}" for need in step.stage.needs],
+        parents=[*(f"{project.name}/{by_name[need].folder.name}" for need in step.stage.needs), *parents],
         data=data,
         name=step.folder.name,
         code=str(step.inputs["code"]),
@@ -247,7 +263,7 @@ def _json(path: Path) -> JSON | None:
     return content if isinstance(content, dict) else None
 
 
-def _latest(root: Path, name: str) -> Path:
+def latest(root: Path, name: str) -> Path:
     """The folder of the stage as it last finished; one that is not there where it never did."""
     pointer = root / "latest" / name
     if pointer.is_file():

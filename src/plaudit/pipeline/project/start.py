@@ -14,7 +14,7 @@ from plaudit.pipeline.rows import demonstration_row, prompt_row
 from plaudit.pipeline.support.demonstrations import demonstrations
 from plaudit.pipeline.support.questions import questions
 from plaudit.schema import UserError
-from plaudit.training.folder import write_text
+from plaudit.training.files import write_text
 
 WANTED: tuple[Wants, ...] = ("demonstrations", "rankings", "prompts")
 STAGES = ("sft", "answers", "judge", "reward", "ppo", "evaluate")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,19 @@ from plaudit.engines.opening import open_engine
 from plaudit.evaluation.against import Table, compared, figures, judges_of, rewards_of
 from plaudit.judgements.pairwise import assignments, convert
 from plaudit.judgements.panel import Panel, flipped_share
+from plaudit.pipeline.project.acts import SOURCES, counted_acts
 from plaudit.pipeline.project.kinds import EvaluateConfig, GenerateConfig, JudgeConfig
 from plaudit.pipeline.rows import completion, pair_row
 from plaudit.rewards.base import Context
 from plaudit.rewards.functions import load_function, start
 from plaudit.rewards.mix import RewardConfig
 from plaudit.schema import JSON, Completion, Feedback, Prompt, Sampling, UserError, to_json
-from plaudit.store import Store
+from plaudit.store import Store, Where
 from plaudit.training.progress import Progress
+
+
+class NoPairs(UserError):
+    """Nobody preferred an answer: there is nothing to learn from yet."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Work:
 
     options: Resolved
     folder: Path
-    store: Path
+    store: Where
     progress: Progress
 
     def answer(self, model: str, prompts: Sequence[Prompt], n: int) -> tuple[list[Completion], Any]:
@@ -56,9 +61,9 @@ def generate(work: Work) -> JSON:
 
 
 def judge(work: Work) -> JSON:
-    """Judgements of pairs, simulated now or people's from the store, converted into preference pairs."""
+    """Judgements of pairs, simulated now or those of the store, converted into preference pairs."""
     o = work.options[JudgeConfig]
-    prompts, answers = read_prompts(o.prompts), _completions(Path(o.completions))
+    prompts, answers = read_prompts(o.prompts), completions_of(Path(o.completions))
     simulated, found = o.annotators == "simulated", dict[str, Any]()
     with Store(work.store) as store:
         store.add_prompts(prompts)
@@ -70,10 +75,11 @@ def judge(work: Work) -> JSON:
             store.add_feedback(acts)
             found["flipped_share"], _ = flipped_share(acts, gold, panel.tolerance)
         else:
-            acts = _of_people(store.feedback(), {one.id for one in answers})
+            counted = counted_acts(store, SOURCES[o.annotators], o.until)
+            acts = of_answers(counted, {one.id for one in answers})
         done = convert(acts, answers, prompts)
         if not done.rows:
-            raise UserError(
+            raise NoPairs(
                 f"the stage judge found no pair with a preference: {len(acts)} judgements of {len(answers)} answers "
                 f"({', '.join(f'{name} {count}' for name, count in done.counts.items() if count)}); judge more pairs"
             )
@@ -116,10 +122,7 @@ def evaluate(work: Work) -> JSON:
     return result
 
 
-WORKERS: dict[str, Callable[[Work], JSON]] = {"generate": generate, "judge": judge, "evaluate": evaluate}
-
-
-def _completions(path: Path) -> list[Completion]:
+def completions_of(path: Path) -> list[Completion]:
     try:
         return [completion(row) for row in read_jsonl(path)]
     except (TypeError, KeyError) as wrong:
@@ -140,6 +143,6 @@ def _scores(name: str, prompts: Sequence[Prompt], answers: Sequence[Completion])
     return {one.id: float(value) for one, value in zip(answers, values, strict=True) if value is not None}
 
 
-def _of_people(acts: Sequence[Feedback], known: set[str]) -> list[Feedback]:
-    """People's acts on these completions."""
-    return [act for act in acts if act.source != "simulated" and set(act.assignment.completion_ids) <= known]
+def of_answers(acts: Sequence[Feedback], known: set[str]) -> list[Feedback]:
+    """The acts on these completions."""
+    return [act for act in acts if set(act.assignment.completion_ids) <= known]

@@ -16,7 +16,7 @@ from plaudit.models.adapters import AdapterConfig
 from plaudit.models.folder import cache_folder
 from plaudit.models.outline import Outline
 from plaudit.training.estimate.passes import Pass
-from plaudit.training.folder import write_text
+from plaudit.training.files import write_text
 from plaudit.training.options import OptimizerConfig, TrainingConfig
 
 VERSION = 1

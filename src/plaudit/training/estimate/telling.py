@@ -9,7 +9,7 @@ from pathlib import Path
 from plaudit.schema import JSON
 from plaudit.training.estimate.gpus import LAUNCH, PRICED, STREAMED, UTILISATION
 from plaudit.training.estimate.parts import MEMORY_RANGE, Estimate, Place
-from plaudit.training.folder import write_text
+from plaudit.training.files import write_text
 
 
 def as_json(found: Estimate) -> JSON:

@@ -20,7 +20,7 @@ import yaml
 from plaudit.config import Resolved, diff
 from plaudit.hints import plain
 from plaudit.schema import JSON, UserError
-from plaudit.training.folder import hold, write_text
+from plaudit.training.files import hold, write_text
 from plaudit.training.loop import Pruned
 from plaudit.training.progress import Progress, shown
 from plaudit.training.run import STOPPED, train

@@ -1,0 +1,313 @@
+"""How feedback is asked for: proposals and their history, the random arm, judge models, and runs steered from the pages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+import pytest
+
+from feedback_world import Browser, account, acts, running, seeded, token
+from openai_server import serving
+from plaudit.feedback import deciding
+from plaudit.judgements.proposals import always_tied, proposals
+from plaudit.judgements.quality import assess
+from plaudit.schema import Assignment, Feedback
+from plaudit.store import Store
+from plaudit.training.control import Control
+
+NUMBER = 60
+
+
+def judged(store, prompts, say, kind="pairwise", people=("ada", "ben")):
+    """Everybody on the first answers of every prompt; `say(person, number)` is the judgement."""
+    made = []
+    for number, prompt in enumerate(prompts):
+        ids = [one.id for one in store.completions(prompt_id=prompt.id)][: 2 if kind == "pairwise" else 1]
+        for place, who in enumerate(people):
+            said = say(place, number)
+            if said is not None:
+                made.append(Feedback(Assignment(prompt.id, tuple(ids), kind), said, who, "human"))
+    store.add_feedback(made)
+
+
+def contrary(person, number):
+    """One always prefers the first answer, the other every second time: they agree on half."""
+    return {"choice": "a" if person == 0 or number % 2 else "b", "strength": 1}
+
+
+@pytest.fixture
+def noisy(tmp_path):
+    """Pairs on which people agree by chance, and ratings: `helpful` by chance, `harmless` always five."""
+    prompts = seeded(tmp_path / "store.sqlite", questions=NUMBER, answers=("It left.", "I do not know."))
+    with Store(tmp_path / "store.sqlite") as store:
+        judged(store, prompts, contrary)
+
+        def stars(person, number):
+            return {"stars": 4, "aspects": {"harmless": 5, "helpful": 1 + (number * (1 + 2 * person) + person) % 5}}
+
+        judged(store, prompts, stars, "rating")
+    return tmp_path
+
+
+def test_what_the_judgements_propose(noisy):
+    with Store(noisy / "store.sqlite", readonly=True) as store:
+        found = proposals(assess(store.feedback(), resamples=50), store.feedback(), deciding.ASPECTS)
+    assert [(one.rule, one.subject) for one in found if one.rule != "leave_person"] == [
+        ("unclear", "pairwise"),
+        ("unclear", "rating: helpful"),
+        ("same", "harmless"),
+        ("drop", "helpful"),
+    ]
+    unclear = found[0].figures
+    assert unclear["figure"] == 0.5 and unclear["low"] < 0.5 < unclear["high"] and unclear["answers"] == NUMBER
+    assert found[2].figures == {"answers": 2 * NUMBER, "share": 1.0}
+
+
+def test_nothing_is_proposed_from_little_or_good_evidence(tmp_path):
+    prompts = seeded(tmp_path / "store.sqlite", questions=NUMBER)
+    with Store(tmp_path / "store.sqlite") as store:
+        judged(store, prompts[:49], contrary)
+        assert proposals(assess(store.feedback(), resamples=20), store.feedback(), deciding.ASPECTS) == []
+    other = tmp_path / "other.sqlite"
+    prompts = seeded(other, questions=NUMBER)
+    with Store(other) as store:
+        judged(store, prompts, lambda person, number: {"choice": "a" if number % 4 else "b", "strength": 1})
+        assert proposals(assess(store.feedback(), resamples=20), store.feedback(), deciding.ASPECTS) == []
+
+
+def test_prompts_that_are_always_a_tie_and_people_who_contradict_everybody(tmp_path):
+    prompts = seeded(tmp_path / "store.sqlite", questions=NUMBER)
+
+    def say(person, number):
+        if number < 2:
+            return {"choice": "both_bad"}
+        right = "a" if number % 3 else "b"
+        return {"choice": right if person < 3 else {"a": "b", "b": "a"}[right], "strength": 1}
+
+    with Store(tmp_path / "store.sqlite") as store:
+        judged(store, prompts, say, people=("ada", "ben", "cleo", "dan"))
+        assert always_tied(store.feedback()) == tuple(prompt.id for prompt in prompts[:2])
+        found = proposals(assess(store.feedback(), resamples=20), store.feedback(), deciding.ASPECTS)
+        expected = [("unclear", "pairwise"), ("ties", ""), ("leave_person", "human:dan")]
+        assert [(one.rule, one.subject) for one in found] == expected, (
+            "three of six pairs of people agree: noise, by one's doing"
+        )
+        again = proposals(assess(store.feedback(), resamples=20), store.feedback(), deciding.ASPECTS, {"human:dan"})
+        assert [one.rule for one in again] == ["unclear", "ties"]
+
+
+def test_accepting_changes_what_is_asked_and_is_kept_with_its_evidence(noisy):
+    with running(noisy) as app:
+        here = Browser(app)
+        page = here.get("/mechanism").text
+        assert "people do not agree on pairwise" in page and "Agreement 50" in page
+        open_ones = {(one.proposal.rule, one.proposal.subject): one.id for one in deciding.waiting(app.state.server)}
+        unclear, same = open_ones["unclear", "pairwise"], open_ones["same", "harmless"]
+        empty = here.submit(f"/mechanism/proposals/{unclear}", {"decision": "accept", "text": " "})
+        assert empty.status_code == 400 and "what the guideline is to say" in empty.text
+        text = "Prefer what is **true**. <script>alert(1)</script>"
+        assert here.submit(f"/mechanism/proposals/{unclear}", {"decision": "accept", "text": text}).status_code == 303
+        assert here.submit(f"/mechanism/proposals/{same}", {"decision": "accept", "note": "says nothing"}).status_code == 303
+        assert here.submit(f"/mechanism/proposals/{same}", {"decision": "refuse"}).status_code == 404, "decided once"
+        assert "Prefer what is" in here.get("/guideline").text
+        assert "aspect-harmless" not in here.get("/judge/rating").text and "aspect-helpful" in here.get("/judge/rating").text
+        with app.state.server.readers.lend() as store:
+            kept, changes = store.proposals(), store.changes()
+        assert {(one.decision, one.note) for one in kept} == {("accepted", ""), ("accepted", "says nothing")}
+        assert {one.setting for one in changes} == {"guideline", "aspects"}
+        assert {one.proposal for one in changes} == {unclear, same} and {one.by for one in changes} == {"local"}
+        evidence = next(one for one in kept if one.id == same).content["evidence"]
+        assert evidence["share"] == 1.0 and evidence["up_to_act"] == 4 * NUMBER and evidence["version"]
+        page = here.get("/mechanism").text
+        assert "<script>alert" not in page and "because:" in page and unclear not in page
+
+
+def test_what_was_refused_does_not_come_again(noisy):
+    with running(noisy) as app:
+        lin = account(app, "lin", "admin")
+        lin.headers["authorization"] = f"Bearer {token(app, 'lin')}"
+        (one, *_) = lin.get("/api/v1/proposals").json()["open"]
+        body = {"accept": False, "note": "we know"}
+        assert lin.post(f"/api/v1/proposals/{one['id']}", json=body).status_code == 200
+        after = lin.get("/api/v1/proposals").json()
+        assert one["id"] not in {other["id"] for other in after["open"]} and after["decided"][0]["note"] == "we know"
+        assert lin.get("/api/v1/changes").json() == {"changes": []}
+        ada = account(app, "ada2", "annotator")
+        assert "Proposed changes" not in ada.get("/mechanism").text and ada.get("/api/v1/proposals").status_code == 403
+
+
+def test_who_is_left_out_is_in_no_data_set_and_their_name_is_erased(tmp_path):
+    prompts = seeded(tmp_path / "store.sqlite", questions=NUMBER)
+
+    def say(person, number):
+        right = "a" if number % 3 else "b"
+        return {"choice": right if person < 3 else {"a": "b", "b": "a"}[right], "strength": 1}
+
+    with Store(tmp_path / "store.sqlite") as store:
+        judged(store, prompts, say, people=("ada", "ben", "cleo", "Dan Brown"))
+    with running(tmp_path) as app:
+        here, server = Browser(app), app.state.server
+        (one,) = (one for one in deciding.waiting(server) if one.proposal.rule == "leave_person")
+        assert one.proposal.subject == "human:Dan Brown" and "Dan" not in json.dumps(one.content)
+        before = here.submit("/exchange/export", {"format": "trl-preference"}).text
+        deciding.decide(server, one.id, True, "local")
+        after = here.submit("/exchange/export", {"format": "trl-preference"}).text
+        sure = [json.loads(line)["probability"] for line in after.splitlines()]
+        assert len(sure) == NUMBER and after != before
+        whole = here.submit("/exchange/export", {"format": "plaudit"}).text
+        assert whole.count('"feedback"') >= 4 * NUMBER, "our own shape holds everything"
+        assert "human:Dan Brown" in here.get("/mechanism").text
+        account(app, "lin", "admin")
+        viewer = account(app, "vera", "viewer")
+        assert "Dan" not in viewer.get("/mechanism").text + viewer.get("/api/v1/changes").text, "a matter of admins"
+        here.headers["authorization"] = f"Bearer {token(app, 'lin')}"
+        server.writer.do(lambda store: store.erase(annotator="Dan Brown"), alone=True)
+        assert "Dan Brown" not in here.get("/mechanism").text and "human:erased-" in here.get("/mechanism").text
+        assert b"Dan Brown" not in b"".join(file.read_bytes() for file in tmp_path.glob("store.sqlite*"))
+
+
+def test_the_random_share_is_set_from_the_page_and_every_change_kept(tmp_path):
+    seeded(tmp_path / "store.sqlite")
+    with running(tmp_path) as app:
+        here = Browser(app)
+        assert "70 %" in here.get("/mechanism").text
+        assert here.submit("/mechanism/random", {"percent": "40"}).status_code == 303
+        assert here.submit("/mechanism/random", {"percent": "140"}).status_code == 400
+        assert here.submit("/mechanism/random", {"percent": "x"}).status_code == 400
+        assert "40 %" in here.get("/mechanism").text and app.state.server.questions.random_share() == 0.4
+        assert here.get("/api/v1/changes").json()["changes"][0]["new"] == "random_share 0.4"
+
+
+def test_the_pair_that_the_reward_model_is_least_sure_of_is_asked_first(tmp_path):
+    path = tmp_path / "store.sqlite"
+    prompts = seeded(path, questions=12, answers=("It left.", "I do not know."))
+    with running(tmp_path) as app:
+        here, server = Browser(app), app.state.server
+        server.questions.policy = type(server.questions.policy)(
+            overlap_share=0.0, frozen_share=0.0, gold_early=0.0, repeat_share=0
+        )
+        assert here.submit("/mechanism/random", {"percent": "0"}).status_code == 303
+        here.judge(verdict="a2")
+        assert acts(app)[0].assignment.reason == "random", "without scores there is only the random arm"
+        gaps = {prompt.id: abs(number - 7.2) for number, prompt in enumerate(prompts)}
+        with Store(path) as command:  # as a run does, while the server is up
+            scores = {}
+            for prompt in prompts:
+                first, second = command.completions(prompt_id=prompt.id)
+                scores |= {first.id: gaps[prompt.id], second.id: 0.0}
+            command.set_scores("reward-1/1", scores)
+        for _ in range(3):
+            here.judge(verdict="a2")
+        done = {acts(app)[0].assignment.prompt_id}
+        least_sure = [one for one in sorted(gaps, key=gaps.get) if one not in done]
+        assert [act.assignment.reason for act in acts(app)[1:]] == ["active"] * 3
+        assert [act.assignment.prompt_id for act in acts(app)[1:]] == least_sure[:3]
+        page = here.get("/mechanism").text
+        assert "scored 24 answers" in page and "least sure 3" in page and "at random 1" in page
+
+
+def test_a_judge_takes_a_seat_from_the_page_and_is_measured(tmp_path):
+    prompts = seeded(tmp_path / "store.sqlite", questions=5, answers=("It left.", "I do not know."))
+    with Store(tmp_path / "store.sqlite") as store:
+        judged(store, prompts, lambda person, number: {"choice": "a", "strength": 1})
+
+    def says(said):
+        if "order 4" in said:
+            return "hm", "stop"
+        first = re.search(r"<A \w+>\n(.*)\n</A", said)[1]
+        return f"<script>x</script> [[{'A' if first == 'It left.' else 'B'}]]", "stop"
+
+    with serving(says=says) as server, running(tmp_path, judges=(f"{server.url}#toy",)) as app:
+        here, seats = Browser(app), app.state.server.seats
+        (name,) = seats.names
+        assert here.submit("/mechanism/judge", {"judge": "other", "pairs": "3"}).status_code == 404
+        assert here.submit("/mechanism/judge", {"judge": name, "pairs": "0"}).status_code == 400
+        assert here.submit("/mechanism/judge", {"judge": name, "pairs": "9"}).status_code == 303
+        seats.wait()
+        given = [act for act in acts(app) if act.source == "judge"]
+        with app.state.server.readers.lend() as store:
+            texts = {one.id: one.text for one in store.completions()}
+        assert len(given) == 4 and {act.annotator for act in given} == {name}
+        assert {texts[act.assignment.completion_ids["ab".index(act.judgement["choice"])]] for act in given} == {"It left."}
+        found = here.get("/api/v1/judges").json()
+        assert found["work"][0]["no verdict"] == 1 and found["work"][0]["judged"] == 4 and not found["work"][0]["going"]
+        (measured,) = found["measured"]
+        assert (measured["compared"], measured["agrees"]["mean"], measured["failed"]) == (4, 1.0, 1)
+        page = here.get("/mechanism").text
+        assert f"judge:{name}" in page and "<script>x" not in page and "done: 4 of 5 pairs" in page
+        here.submit("/mechanism/rubric", {"rubric": "Shorter is better."})
+        assert here.submit("/mechanism/judge", {"judge": name, "pairs": "1"}).status_code == 303
+        seats.wait()
+        assert "Shorter is better." in server.asked[-1][1]["messages"][0]["content"]
+        assert len({act.annotator for act in acts(app) if act.source == "judge"}) == 2, "another rubric, another seat"
+        questions = here.get("/api/v1/status").json()["questions"]["pairwise"]
+        assert questions["finished"] >= 1, "a judge model takes no question from people"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run that says that it is going on in this very process, with a checkpoint."""
+    path = tmp_path / "runs" / "shop" / "ppo-1"
+    (path / "checkpoint-3").mkdir(parents=True)
+    (path / "metrics.jsonl").write_text('{"step": 3, "reward": 0.5}\n')
+    Control(path, "ppo").say("running", 3)
+    return path
+
+
+def test_a_run_is_paused_and_stopped_from_the_page_and_by_programs(tmp_path, run):
+    control = Control(run, "ppo")
+    control.say("running", 3)
+    with running(tmp_path) as app:
+        here = Browser(app)
+        page = here.get("/runs/shop/ppo-1").text
+        assert 'value="pause"' in page and 'value="stop"' in page and 'value="go"' not in page and "training" in page
+        assert here.submit("/runs/shop/ppo-1/steer", {"wanted": "pause"}).status_code == 303
+        assert control.wanted() == ("pause", "local")
+        control.say("paused", 3)
+        assert 'value="go"' in here.get("/runs/shop/ppo-1").text
+        headers = {"x-csrf-token": here.csrf()}
+        for wanted in ("go", "stop"):
+            assert here.post("/api/v1/runs/shop/ppo-1/steer", json={"wanted": wanted}, headers=headers).status_code == 200
+            assert control.wanted() == (wanted, "local")
+        assert here.submit("/runs/shop/ppo-1/steer", {"wanted": "erase"}).status_code == 400
+        assert here.submit("/runs/shop/none/steer", {"wanted": "stop"}).status_code == 404
+        said = here.get("/api/v1/runs/shop/ppo-1/state").json()
+        assert said == {"state": {"verb": "ppo", "state": "paused", "step": 3, "alive": True}, "checkpoints": [3]}
+        control.say("over", 3)
+        assert here.submit("/runs/shop/ppo-1/steer", {"wanted": "go"}).status_code == 400
+        assert 'value="stop"' not in here.get("/runs/shop/ppo-1").text
+
+
+def test_viewers_and_annotators_steer_nothing(tmp_path, run):
+    with running(tmp_path) as app:
+        account(app, "lin", "admin")
+        ada = account(app, "ada")
+        assert 'value="pause"' not in ada.get("/runs/shop/ppo-1").text
+        assert ada.submit("/runs/shop/ppo-1/steer", {"wanted": "stop"}).status_code == 403
+        assert ada.submit("/mechanism/random", {"percent": "1"}).status_code == 403
+        assert not (run / "control.json").exists()
+
+
+@pytest.mark.parametrize(
+    "options", ["reward_funcs=os:system", "output_dir=/tmp/x", "learning_rate", "a b=1", "report_to=x:y", "x=1;y", "A=1"]
+)
+def test_a_branch_from_the_page_changes_numbers_only(tmp_path, run, options):
+    with running(tmp_path) as app:
+        answer = Browser(app).submit("/runs/shop/ppo-1/branch", {"step": "3", "options": options})
+        assert answer.status_code == 400 and app.state.server.branches.list() == []
+
+
+def test_a_branch_that_fails_says_why(tmp_path, run):
+    with running(tmp_path) as app:
+        here = Browser(app)
+        assert here.submit("/runs/shop/ppo-1/branch", {"step": "9"}).status_code == 400
+        assert here.submit("/runs/shop/ppo-1/branch", {"step": "x"}).status_code == 400
+        assert here.submit("/runs/shop/ppo-1/branch", {"step": "3", "options": "learning_rate=1e-5"}).status_code == 303
+        ((_, process, _),) = app.state.server.branches._begun
+        assert process.wait(60) == 2
+        (found,) = here.get("/api/v1/branches").json()["branches"]
+        assert found["run"] == "shop/ppo-1" and not found["going"] and "config" in found["problem"]
+        assert found["name"] == "shop/ppo-1-from-3" and found["problem"] in here.get("/runs").text.replace("&#39;", "'")
+        assert not os.path.exists(tmp_path / "runs" / found["name"])

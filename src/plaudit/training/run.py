@@ -49,7 +49,7 @@ ONLINE: tuple[type, ...] = (RolloutConfig, RewardConfig, GuardConfig)
 NORMALISED_ROWS = 256
 """Training answers whose scores say where a reward model's scores lie: their mean is then known to 1/16 of their deviation."""
 STOPPED = {"SIGINT": 130, "SIGTERM": 143, "stopped": 143, "paused": 3}
-"""Status of a run that was stopped -> the exit code: what a shell gives that signal; `stopped` is asked for by somebody elsewhere,
+"""Status of a run that was stopped -> the exit code: what a shell gives that signal; `stopped` is asked for elsewhere;
 3 where the guard paused it."""
 
 

@@ -61,9 +61,10 @@ def test_float64_agrees_to_1e_10(family, full):
 def test_long_rows_and_weights_made_again_say_the_same(monkeypatch):
     made, batch = network("llama", F64), rollouts(5)
     wanted = results(made, True, batch)
-    monkeypatch.setattr(attention, "KEPT", 1)
-    assert apart(results(made, False, batch), wanted) < 1e-10
-    monkeypatch.setattr(attention, "SHORT", 1)  # torch's fused kernel
+    for name, value in (("STEP", 1), ("BLOCK", 4), ("KEPT", 1)):  # keys and queries in blocks; then weights made again too
+        monkeypatch.setattr(attention, name, value)
+        assert apart(results(made, False, batch), wanted) < 1e-10
+    monkeypatch.setattr(attention, "LONG", 1)  # torch's fused kernel
     assert apart(results(made, False, batch), wanted) < 1e-10
 
 
@@ -82,7 +83,7 @@ def siblings(prompt, answers, dtype=F64):
 
 @pytest.mark.usefixtures("exact_norm")
 @pytest.mark.parametrize("family", ["llama", "mistral, window"])
-@pytest.mark.parametrize(("prompt", "answers", "standing"), [(30, (1, 2, 3, 2), 2), (3, (20, 25, 18, 22), 8)])
+@pytest.mark.parametrize(("prompt", "answers", "standing"), [(60, (1, 2, 3, 2, 1, 1), 2), (3, (20, 25, 18, 22), 8)])
 def test_shared_prompts_in_lines_or_again_in_each_row_say_the_same(family, prompt, answers, standing, monkeypatch):
     monkeypatch.setattr(attention, "STEP", 1)
     made, batch = network(family, F64), siblings(prompt, answers)
@@ -91,7 +92,8 @@ def test_shared_prompts_in_lines_or_again_in_each_row_say_the_same(family, promp
     layout = Layout(batch, True, True)
     assert layout.grid().lines == standing and layout.ids.numel() == 2 * (prompt + sum(answers)) + 1
     assert apart(results(made, False, batch), wanted) < 1e-10
-    monkeypatch.setattr(attention, "SHORT", 1)
+    for name in ("SHORT", "LONG"):
+        monkeypatch.setattr(attention, name, 1)
     assert apart(results(made, False, batch), wanted) < 1e-10
 
 

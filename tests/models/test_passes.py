@@ -30,6 +30,7 @@ def run(by, n, dtype):
     product, grad_gate, grad_up = by.gate_back(n["gate"], n["up"], n["back"].clone())
     causal = torch.full((37, 37), float("-inf"), dtype=dtype).triu(1)
     weights = by.softmax(n["scores"].clone(), causal)
+    last = by.softmax(n["scores"][:, 16:].clone(), causal[16:])  # a block of queries that looks at all keys up to its end
     found = {
         "normed": normed,
         "grad_x": grad_x,
@@ -41,6 +42,8 @@ def run(by, n, dtype):
         "turned": by.turn(n["heads"], n["cosine"], n["sine"]),
         "turned back": by.turn(n["heads"], n["cosine"], n["sine"], sign=-1.0),
         "weights": weights,
+        "weights of a block": last,
+        "grad_scores of a block": by.softmax_back(last, n["scores"][:, 16:].sin()),
         "grad_scores": by.softmax_back(weights, n["scores"].sin()),
     }
     return {name: tensor.double() for name, tensor in found.items()}

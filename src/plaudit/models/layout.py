@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from plaudit.core.batch import Batch
-from plaudit.models.attention import Grid, stepped
+from plaudit.models.attention import MASKED, Grid, stepped
 from plaudit.models.sharing import Lines, lines_of
 
 Tensor = torch.Tensor
@@ -80,8 +80,8 @@ class Layout:
     def grid(self, window: int | None = None) -> Grid:
         """Where the tokens stand for attention that takes row by row (or line by line), and what they see of it.
 
-        Shared beginnings stand in each of their rows again where lines would have more pairs of places: then only products
-        with weights are saved. Both give the same numbers.
+        Shared beginnings stand in each of their rows again where lines would take longer: then only products with weights
+        are saved. Both give the same numbers.
         """
         if window is not None and window > int(self.places.max()):
             window = None
@@ -99,7 +99,7 @@ class Layout:
         if self.inserted:
             raise ValueError("layers that ask for a grid know no virtual tokens")
         rows = torch.where(self.real, self.index, -1)[:, : int(self.real.sum(1).max())]
-        if self._lines is None or _area(rows) <= _area(self._lines.ids):
+        if self._lines is None or _area(rows) <= MASKED * _area(self._lines.ids):
             return rows, None
         return self._line_places, self._lines.mask()[:, 0]
 

@@ -129,8 +129,9 @@ void turn_rows(const S *x, const S *cosine, const S *sine, S *out, long rows, lo
         }
 }
 
-// Row r of scores [rows, width] belongs to place r % width: a softmax of its places up to that one, 0 behind it. In place.
-template <class S> void softmax_rows(S *scores, long rows, long width, int threads) {
+// Rows of scores [rows, width] belong to the last `height` of `width` places, in turns: a softmax of the places up to a row's own,
+// 0 behind it. In place.
+template <class S> void softmax_rows(S *scores, long rows, long height, long width, int threads) {
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         std::vector<float> room(width);
@@ -138,7 +139,7 @@ template <class S> void softmax_rows(S *scores, long rows, long width, int threa
 #pragma omp for schedule(static)
         for (long row = 0; row < rows; row++) {
             S *to = scores + row * width;
-            const long count = row % width + 1;
+            const long count = width - height + row % height + 1;
             read_line(to, line, count);
             float top = -std::numeric_limits<float>::infinity(), sum = 0;
 #pragma omp simd reduction(max : top)
@@ -157,12 +158,12 @@ template <class S> void softmax_rows(S *scores, long rows, long width, int threa
 }
 
 // grad <- P (grad - sum(P grad)) of such a softmax P.
-template <class S> void softmax_back_rows(const S *weights, S *grad, long rows, long width, int threads) {
+template <class S> void softmax_back_rows(const S *weights, S *grad, long rows, long height, long width, int threads) {
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
     for (long row = 0; row < rows; row++) {
         const S *p = weights + row * width;
         S *d = grad + row * width;
-        const long count = row % width + 1;
+        const long count = width - height + row % height + 1;
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (long i = 0; i < count; i++) sum += wide(p[i]) * wide(d[i]);
@@ -198,11 +199,11 @@ NORMS(bfloat16_bfloat16, bf16, bf16)
                                 long half, double sign, int threads) {                                                           \
         turn_rows((const S *)x, (const S *)cosine, (const S *)sine, (S *)out, rows, heads, half, sign, threads);                 \
     }                                                                                                                            \
-    extern "C" void softmax_##NAME(void *scores, long rows, long width, int threads) {                                           \
-        softmax_rows((S *)scores, rows, width, threads);                                                                         \
+    extern "C" void softmax_##NAME(void *scores, long rows, long height, long width, int threads) {                              \
+        softmax_rows((S *)scores, rows, height, width, threads);                                                                 \
     }                                                                                                                            \
-    extern "C" void softmax_back_##NAME(const void *weights, void *grad, long rows, long width, int threads) {                   \
-        softmax_back_rows((const S *)weights, (S *)grad, rows, width, threads);                                                  \
+    extern "C" void softmax_back_##NAME(const void *weights, void *grad, long rows, long height, long width, int threads) {      \
+        softmax_back_rows((const S *)weights, (S *)grad, rows, height, width, threads);                                          \
     }
 OTHERS(float32, float)
 OTHERS(bfloat16, bf16)

@@ -27,8 +27,8 @@ OTHERS = {
     "gate": (c_void_p,) * 3 + (c_long, c_int),
     "gate_back": (c_void_p,) * 5 + (c_long, c_int),
     "turn": (c_void_p,) * 4 + (c_long,) * 3 + (c_double, c_int),
-    "softmax": (c_void_p, c_long, c_long, c_int),
-    "softmax_back": (c_void_p,) * 2 + (c_long, c_long, c_int),
+    "softmax": (c_void_p, c_long, c_long, c_long, c_int),
+    "softmax_back": (c_void_p,) * 2 + (c_long, c_long, c_long, c_int),
 }
 TYPES = ("float32", "bfloat16")
 BLOCK = 64
@@ -110,14 +110,14 @@ class Passes:
         return out
 
     def softmax(self, scores: Tensor, causal: Tensor) -> Tensor:
-        """Of scores [M, W, W], which may be overwritten, a softmax of each row's places up to the row's own, 0 behind it.
+        """Of scores [M, H, W], which may be overwritten, a softmax of each row's places up to the row's own, 0 behind it.
 
-        causal [W, W] is 0 there and -inf behind.
+        The rows are the last H of the W places; causal [H, W] is 0 where they look and -inf behind.
         """
         return scores.add_(causal).softmax(-1)
 
     def softmax_back(self, weights: Tensor, grad: Tensor) -> Tensor:
-        """P (grad - sum(P grad)) of such a softmax P; grad may be overwritten."""
+        """P (grad - sum(P grad)) of such a softmax P [M, H, W]; grad may be overwritten."""
         return torch._softmax_backward_data(grad, weights, -1, weights.dtype)
 
 
@@ -181,9 +181,11 @@ class Compiled(Passes):
         return out
 
     def softmax(self, scores: Tensor, causal: Tensor) -> Tensor:
-        self._run("softmax", (scores.dtype,), scores, scores.numel() // scores.shape[-1], scores.shape[-1])
+        (rows, height, width) = scores.shape
+        self._run("softmax", (scores.dtype,), scores, rows * height, height, width)
         return scores
 
     def softmax_back(self, weights: Tensor, grad: Tensor) -> Tensor:
-        self._run("softmax_back", (grad.dtype,), weights, grad, grad.numel() // grad.shape[-1], grad.shape[-1])
+        (rows, height, width) = grad.shape
+        self._run("softmax_back", (grad.dtype,), weights, grad, rows * height, height, width)
         return grad

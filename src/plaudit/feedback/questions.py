@@ -80,8 +80,15 @@ class Questions:
                 gold = {key_of(act.assignment) for act in acts if act.assignment.reason == ADJUDICATION}
                 kept_out = store.quarantined()
                 answers = [one for one in store.completions() if one.prompt_id not in kept_out]
+                wrote = {one.id: one.policy for one in answers}
                 items = [
-                    assign.Item(shown.prompt_id, shown.completion_ids, kind, key_of(shown) in gold)
+                    assign.Item(
+                        shown.prompt_id,
+                        shown.completion_ids,
+                        kind,
+                        key_of(shown) in gold,
+                        authors=tuple(wrote[one] for one in shown.completion_ids),
+                    )
                     for shown in askable(answers, kind)
                 ]
                 leases = [*store.leases(kind=kind, outcome=OPEN, after=self.clock()), *store.leases(kind=kind, outcome=SKIPPED)]

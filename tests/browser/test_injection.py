@@ -98,7 +98,7 @@ class Visitor:
 
     def look(self, what):
         self.looked += 1
-        self.problems += [f"{what}: {one}" for one in self.page.evaluate(LOOK)]
+        self.problems += [f"{what}: {one}" for one in self.page.locator("html").evaluate(LOOK, timeout=8000)]
 
     def visit(self, path, status=200):
         try:
@@ -187,7 +187,7 @@ def test_talking_to_a_hostile_model(visitor):
         visitor.page.click(".bubble.assistant >> nth=-1 >> button[aria-pressed] >> nth=0")
     visitor.look("chat")
     visitor.go(visitor.page.url.removeprefix(visitor.url))
-    assert visitor.page.locator(".bubble.assistant").count() == done > 20
+    assert visitor.page.locator(".bubble.assistant").count() == done >= NUMBER // STEP
     visitor.look("chat, again")
     assert visitor.problems == []
 
@@ -241,7 +241,7 @@ def test_a_template_that_trusts_its_text_is_noticed(visitor, hostile, filter, pa
     templates.filters[filter] = Markup
     templates.cache.clear()
     try:
-        for place in range(0, NUMBER, 6):
+        for place in (0, 6):  # a script, and a picture that is not there
             visitor.visit(FIELDS[path](place, ids), 404 if path == "problem" else 200)
     finally:
         templates.filters[filter] = right

@@ -113,8 +113,6 @@ def test_every_screen_fits_a_phone_and_passes_axe(tmp_path, browser, locale, sch
 def test_a_page_that_is_too_wide_or_has_a_field_without_a_name_is_told(browser):
     pytest.importorskip("axe_playwright_python", reason="the package axe-playwright-python is not installed")
     page = browser.new_page(viewport={"width": screens.WIDTH, "height": 740})
-    page.set_content(
-        '<html lang="en"><title>x</title><main><h1>x</h1><input><p style="width:400px">wide</p></main>'
-    )
+    page.set_content('<html lang="en"><title>x</title><main><h1>x</h1><input><p style="width:400px">wide</p></main>')
     assert [one.split(":")[0] for one in screens.faults(page)] == ["label", "408 px wide in a window of 360"]
     page.close()

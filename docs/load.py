@@ -170,9 +170,8 @@ def report(outcome: Outcome, given: argparse.Namespace, before: float) -> None:
     print(f"{given.people} people, {given.seconds:g} s, {given.kills} kills; {cores} cores, their load before {before:.1f}")
     judged = len(outcome.judged)
     print(f"judgements acknowledged: {judged:,} ({judged / given.seconds:.1f} per second)")
-    print(
-        f"lost {outcome.lost}, doubled {outcome.doubled}, kept without an answer {outcome.untold}, failures {len(outcome.failures)}"
-    )
+    wrong = f"lost {outcome.lost}, doubled {outcome.doubled}, kept without an answer {outcome.untold}"
+    print(f"{wrong}, failures {len(outcome.failures)}")
     for error in outcome.failures[:3]:
         print(f"  {type(error).__name__}: {error}")
     print(f"start to first answer: {', '.join(f'{one:.2f}' for one in outcome.starts)} s")

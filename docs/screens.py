@@ -251,7 +251,8 @@ def main() -> None:
             context.close()
         browser.close()
     print(f"{taken} pictures in {given.folder}; serious faults and pages too wide: {len(wrong)}")
-    print(*wrong, sep="\n")
+    for one in wrong:
+        print(f"  {one}")
     sys.exit(bool(wrong))
 
 

@@ -38,9 +38,9 @@ load: .venv/installed
 	@$(BIN)/python docs/load.py $(ARGS)
 	@$(BIN)/python docs/load.py --kills 5 $(ARGS)
 
-# 5,000 requests of every kind against the server's API, by its own description.
+# 5,000 requests of every kind against the API of the pages' server, and every hostile text in every field of the pages.
 fuzz: .venv/installed
-	@FUZZ_CASES=5000 $(PYTEST) -m fuzz tests/feedback/test_api_fuzz.py $(ARGS)
+	@FUZZ_CASES=5000 INJECTIONS=all $(PYTEST) tests/feedback/test_api_fuzz.py tests/browser/test_injection.py $(ARGS)
 
 check: .venv/installed
 	$(BIN)/ruff format --no-cache --check .

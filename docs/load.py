@@ -53,7 +53,7 @@ class Process:
         if found is None:
             raise RuntimeError(f"the server did not start: {self.process.wait(10)}")
         self.port = int(found[1])
-        with FeedbackClient(self.url, "", tries=20, pause=0.02) as client:
+        with FeedbackClient(self.url, "", tries=20, pause=0.02) as client:  # anybody may ask this
             client.healthy()
         self.starts.append(time.perf_counter() - began)
 
@@ -80,12 +80,12 @@ class Outcome:
     failures: list[Exception] = field(default_factory=list)
     lost: int = 0
     doubled: int = 0
-    unasked: int = 0
+    untold: int = 0
     """Acts in the store that nobody was told of."""
 
     @property
     def whole(self) -> bool:
-        return not (self.failures or self.lost or self.doubled or self.unasked) and bool(self.judged)
+        return not (self.failures or self.lost or self.doubled or self.untold) and bool(self.judged)
 
     def compare(self, path: Path) -> None:
         """Acknowledgements beside the store, whose file must be sound."""
@@ -95,7 +95,7 @@ class Outcome:
             if store.db.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
                 raise RuntimeError(f"{path} is damaged")
         told = Counter(self.judged)
-        self.lost, self.unasked = (told - kept).total(), (kept - told).total()
+        self.lost, self.untold = (told - kept).total(), (kept - told).total()
         self.doubled = len(self.judged) - len(told) + sum(number - 1 for number in answered.values())
 
 
@@ -159,9 +159,9 @@ def load(folder: Path, people: int, seconds: float, kills: int, thinking: float 
     return outcome
 
 
-def share(values: Sequence[float], part: float) -> float:
-    """The value that `part` of the values do not exceed."""
-    return sorted(values)[max(0, -(-len(values) * int(part * 100) // 100) - 1)]
+def share(values: Sequence[float], percent: int) -> float:
+    """The value that so many in a hundred do not exceed."""
+    return sorted(values)[max(0, -(-len(values) * percent // 100) - 1)]
 
 
 def report(outcome: Outcome, given: argparse.Namespace, before: float) -> None:
@@ -170,13 +170,14 @@ def report(outcome: Outcome, given: argparse.Namespace, before: float) -> None:
     print(f"{given.people} people, {given.seconds:g} s, {given.kills} kills; {cores} cores, their load before {before:.1f}")
     judged = len(outcome.judged)
     print(f"judgements acknowledged: {judged:,} ({judged / given.seconds:.1f} per second)")
-    print(f"lost {outcome.lost}, doubled {outcome.doubled}, kept unasked {outcome.unasked}, failures {len(outcome.failures)}")
+    wrong = f"lost {outcome.lost}, doubled {outcome.doubled}, kept without an answer {outcome.untold}"
+    print(f"{wrong}, failures {len(outcome.failures)}")
     for error in outcome.failures[:3]:
         print(f"  {type(error).__name__}: {error}")
     print(f"start to first answer: {', '.join(f'{one:.2f}' for one in outcome.starts)} s")
     if judged and not given.kills:
         for name, values in (("a judgement", outcome.waits), ("a question", outcome.questions)):
-            shares = ", ".join(f"p{part:g} {1000 * share(values, part / 100):.0f} ms" for part in (50, 95, 99))
+            shares = ", ".join(f"p{percent} {1000 * share(values, percent):.0f} ms" for percent in (50, 95, 99))
             print(f"{name}: {shares}")
         print(f"target: p99 of a judgement at most {1000 * TARGET:.0f} ms")
 

@@ -1,7 +1,8 @@
 """Pictures of every page of `plaudit feedback`: desktop, phone, dark, Chinese. `python docs/screens.py [FOLDER] [--only NAME]`
 
 It makes a small project with questions, answers, judgements and a run, starts the real server and a toy model beside it, and
-takes the pictures with Debian's chromium (or the one that CHROMIUM names) through Playwright.
+takes the pictures with Debian's chromium (or the one that CHROMIUM names) through Playwright. axe-core looks at each page
+as well: a serious violation, or a page that is wider than its window, is told and makes the exit code 1.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.schema import Assignment, Completion, Feedback, Message, Prompt
-from plaudit.store import Store
+from plaudit.store import Lease, Store
 from plaudit.training.control import Control
 
 CODE = "Use a list comprehension:\n\n```python\nsquares = [n * n for n in range(10)]\n```\n\nIt is *short* and **fast**."
@@ -50,16 +51,20 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+ASKED = [Prompt(messages=(Message("user", text),)) for text in QUESTIONS]
+DECIDED = "00000000000000d1"
+"""The question of a disagreement that was decided."""
+
+
 def world(folder: Path) -> None:
-    """The project: a store with judgements of three people who do not always agree, and a run."""
+    """The project: a store with judgements of three people who do not always agree, one of them decided, and a run."""
     folder.mkdir(parents=True, exist_ok=True)
     with Store(folder / "store.sqlite") as store:
-        asked = [Prompt(messages=(Message("user", text),)) for text in QUESTIONS]
         answers = [
             [Completion(prompt.id, text, (), (), (), "stop", f"run-{place}", place, place) for place, text in enumerate(texts)]
-            for prompt, texts in zip(asked, QUESTIONS.values(), strict=True)
+            for prompt, texts in zip(ASKED, QUESTIONS.values(), strict=True)
         ]
-        store.add_prompts(asked)
+        store.add_prompts(ASKED)
         store.add_completions(one for group in answers for one in group)
         store.add_feedback(
             Feedback(
@@ -89,6 +94,12 @@ def world(folder: Path) -> None:
             for number, group in enumerate(answers[:4])
         )
         store.change_setting("guideline", "Prefer the answer that **helps more**. Politeness counts; length does not.", "Ada")
+        shown = Assignment(ASKED[2].id, (answers[2][0].id, answers[2][1].id), "pairwise", "adjudication")
+        said = {"choice": "a", "strength": 2, "comment": "It has the formula.", "reasons": ["incomplete"]}
+        store.add_lease(Lease(DECIDED, "local", shown, 0.0, 900.0))
+        store.settle(
+            DECIDED, Feedback(shown, said, "local", "human", 6.0, "2026-11-23T10:00:00+00:00"), "decided", said, at=1.0
+        )
     run = folder / "runs" / "ppo-1"
     run.mkdir(parents=True, exist_ok=True)
     with open(run / "metrics.jsonl", "w", encoding="utf-8") as file:
@@ -167,23 +178,48 @@ SCREENS = {
     "correct": "/judge/correction",
     "span": "/judge/span",
     "chat": "/chat",
+    "again": f"/judge/again/{DECIDED}",
     "disagreements": "/disagreements",
+    "decided": f"/disagreements/{DECIDED}",
     "people": "/people",
     "data": "/data",
     "mechanism": "/mechanism",
+    "prompt": f"/data/{ASKED[2].id}",
     "exchange": "/exchange",
     "runs": "/runs",
     "run": "/runs/ppo-1",
     "account": "/account",
     "guideline": "/guideline",
     "help": "/help",
+    "problem": "/judge/nothing",
 }
+EMPTY = {"empty": "/", "nothing-left": "/judge/pairwise"}
+"""Screens of a project in which there is nothing yet."""
+DOORS = {"login": "/login", "join": "/join/an-invitation"}
+"""Screens of a server that lets nobody in without an account."""
+WIDTH = 360
 LOOKS: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1280, "height": 900}},
-    "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True},
+    "phone": {"viewport": {"width": WIDTH, "height": 740}, "has_touch": True},
     "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
-    "chinese": {"viewport": {"width": 360, "height": 740}, "locale": "zh-CN"},
+    "chinese": {"viewport": {"width": WIDTH, "height": 740}, "locale": "zh-CN"},
 }
+
+
+@contextmanager
+def sites(folder: Path) -> Iterator[dict[str, str]]:
+    """The address of every screen, while three servers run."""
+    world(folder / "support")
+    for name in ("empty", "door"):
+        (folder / name).mkdir()
+    with (
+        toy_model() as model,
+        serving(folder / "support", "--model", model) as full,
+        serving(folder / "empty") as empty,
+        serving(folder / "door", "--name", "judge.example") as door,
+    ):
+        paths = ((full, SCREENS), (empty, EMPTY), (door, DOORS))
+        yield {name: url + path for url, some in paths for name, path in some.items()}
 
 
 def prepare(page: Any, name: str) -> None:
@@ -197,6 +233,16 @@ def prepare(page: Any, name: str) -> None:
         page.wait_for_selector(".bubble.assistant .row, #chat > .row")
 
 
+def faults(page: Any) -> list[str]:
+    """What axe-core finds serious on the page as it is, and whether it is wider than its window."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    violations = Axe().run(page).response["violations"]
+    found = [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in violations if one["impact"] in ("serious", "critical")]
+    width, window = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    return [*found, f"{width} px wide in a window of {window}"] if width > window else found
+
+
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("folder", nargs="?", type=Path, default=Path("screens"))
@@ -208,21 +254,25 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     given.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, toy_model() as model, sync_playwright() as play:
-        world(Path(folder) / "support")
-        with serving(Path(folder) / "support", "--model", model) as url:
-            browser = play.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-            for look, options in LOOKS.items():
-                context = browser.new_context(**options)
-                page = context.new_page()
-                for name, path in SCREENS.items():
-                    if given.only in (None, name):
-                        page.goto(url + path)
-                        prepare(page, name)
-                        page.screenshot(path=given.folder / f"{name}-{look}.png", full_page=True)
-                context.close()
-            browser.close()
-    print(f"pictures in {given.folder}")
+    wrong, taken = [], 0
+    with tempfile.TemporaryDirectory() as folder, sites(Path(folder)) as screens, sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        for look, options in LOOKS.items():
+            context = browser.new_context(**options, bypass_csp=True)  # axe is a script of its own
+            page = context.new_page()
+            for name, address in screens.items():
+                if given.only in (None, name):
+                    page.goto(address)
+                    prepare(page, name)
+                    page.screenshot(path=given.folder / f"{name}-{look}.png", full_page=True)
+                    wrong += [f"{name}, {look}: {one}" for one in faults(page)]
+                    taken += 1
+            context.close()
+        browser.close()
+    print(f"{taken} pictures in {given.folder}; serious faults and pages too wide: {len(wrong)}")
+    for one in wrong:
+        print(f"  {one}")
+    sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":

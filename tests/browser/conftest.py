@@ -8,13 +8,16 @@ import pytest
 
 from browser_world import screens
 
+NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+"""What a page asks of others is noted, and never sent."""
+
 
 @pytest.fixture(scope="session")
 def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=screens.chromium(), args=["--no-sandbox"])
+        browser = play.chromium.launch(executable_path=screens.chromium(), args=["--no-sandbox", NOWHERE])
         yield browser
         browser.close()
 

@@ -45,7 +45,6 @@ def world(tmp_path):
         yield app, lin, known
 
 
-@pytest.mark.fuzz
 @pytest.mark.slow
 def test_no_request_is_answered_with_a_fault(world):
     app, lin, known = world

@@ -105,6 +105,7 @@ def test_a_server_for_others_needs_a_login_from_the_start(tmp_path):
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
         {"origin": "http://testserver.evil.example"},
+        {"origin": "http://["},
     ],
 )
 def test_what_another_site_sends_is_refused(app, headers):
@@ -113,7 +114,7 @@ def test_what_another_site_sends_is_refused(app, headers):
     assert answer.status_code == 403 and "site" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("host", ["evil.example", "testserver.evil.example", "a@testserver", ""])
+@pytest.mark.parametrize("host", ["evil.example", "testserver.evil.example", "a@testserver", "", "[", "[::1"])
 def test_a_name_that_is_not_ours_is_not_answered(app, host):
     assert Browser(app).get("/", headers={"host": host}).status_code == 421
 
@@ -158,6 +159,15 @@ def test_a_login_leads_back_to_the_very_page_that_was_asked_for(app, asked):
     answer = stranger.post("/login", data={"name": "lin", "password": "correct horse", "next": back})
     assert answer.status_code == 303 and answer.headers["location"] == asked
     assert stranger.submit("/display", {"language": "zh", "next": back}).headers["location"] == asked
+
+
+@pytest.mark.parametrize(
+    ("form", "back"),
+    [("http://testserver/people?a=1", "/people?a=1"), ("http://evil.example/people", "/"), ("http://[", "/"), ("", "/")],
+)
+def test_another_language_after_a_form_leads_to_the_page_of_the_form(app, form, back):
+    page = Browser(app).submit("/people/invite", {"role": "admin"}, headers={"referer": form})
+    assert re.findall(r'name="next" value="([^"]*)"', page.text) == [back, back]
 
 
 def test_a_changed_password_ends_the_other_sessions(app):

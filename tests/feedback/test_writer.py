@@ -123,7 +123,7 @@ def test_what_ten_people_were_told_is_there_exactly_once_after_two_kills(tmp_pat
     """The short form of `make load`; that one has 50 people and 5 kills."""
     outcome = script("load").load(tmp_path, people=10, seconds=10, kills=2, thinking=0.5)
     assert outcome.failures == []
-    assert (outcome.lost, outcome.doubled, outcome.unasked) == (0, 0, 0)
+    assert (outcome.lost, outcome.doubled, outcome.untold) == (0, 0, 0)
     assert len(outcome.judged) > 20 and len(outcome.starts) == 3 and outcome.whole
 
 
@@ -145,7 +145,7 @@ def test_the_comparison_sees_what_was_lost_doubled_or_never_told(tmp_path):
     ):
         outcome = load.Outcome(judged=judged)
         outcome.compare(tmp_path / "store.sqlite")
-        assert (outcome.lost, outcome.doubled, outcome.unasked) == found and outcome.whole == (found == (0, 0, 0))
+        assert (outcome.lost, outcome.doubled, outcome.untold) == found and outcome.whole == (found == (0, 0, 0))
 
 
 def test_the_server_opens_without_anything_heavy(tmp_path):

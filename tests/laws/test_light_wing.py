@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 PACKAGE = Path(__file__).parents[2] / "src" / "plaudit"
 LIGHT = ("schema", "hints", "flatyaml", "config", "registry", "stats", "judgements", "store", "feedback", "cli")
@@ -46,6 +49,29 @@ def test_the_command_line_starts_without_the_slow_ones():
     """`plaudit --help` is to answer in half a second: typer and rich are most of that already."""
     slow = {"numpy", "pydantic", "yaml", "sqlite3", "asyncio"}
     assert loaded_by("plaudit.cli.main") & (HEAVY | slow) == set()
+
+
+def installed_with(*extras: str) -> set[str]:
+    """The packages that `pip install plaudit[EXTRAS]` brings, by what each package says that it needs."""
+    found: set[str] = set()
+    waiting = [("plaudit", frozenset(extras))]
+    while waiting:
+        name, wanted = waiting.pop()
+        for text in requires(name) or ():
+            one = Requirement(text)
+            if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in (wanted or {""})):
+                package = canonicalize_name(one.name)
+                if package not in found:
+                    found.add(package)
+                    waiting.append((package, frozenset(one.extras)))
+    return found
+
+
+def test_the_pages_are_installed_without_torch():
+    light = installed_with("feedback")
+    assert {"fastapi", "uvicorn", "jinja2", "nh3", "numpy"} <= light and len(light) < 40
+    assert light & HEAVY == set()
+    assert installed_with("train") >= {"torch", "transformers", "safetensors"}, "the walk sees what is heavy"
 
 
 @pytest.mark.slow

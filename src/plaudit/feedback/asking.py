@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from plaudit.feedback import passwords
 from plaudit.feedback.identity import COOKIE, Person
 from plaudit.feedback.language import LANGUAGES, preferred, say
+from plaudit.feedback.protection import parts
 from plaudit.feedback.server import Server
 from plaudit.schema import JSON, UserError
 
@@ -93,7 +94,13 @@ def wants_json(request: Request) -> bool:
 
 
 def here(request: Request) -> str:
-    """Where a request went on this server, encoded as a link is: what `next` brings somebody back to."""
+    """Where a request went on this server, encoded as a link is: what `next` brings somebody back to.
+
+    What a form was sent to cannot be opened: there it is the page with the form.
+    """
+    if request.method not in ("GET", "HEAD"):
+        form = parts(request.headers.get("referer", ""))
+        return form._replace(scheme="", netloc="").geturl() or "/" if form.netloc == request.url.netloc else "/"
     query = request.scope["query_string"].decode("latin-1")
     return quote(request.scope["path"]) + (f"?{query}" if query else "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -84,7 +84,7 @@ class Protection:
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return None
         site, origin = headers.get(b"sec-fetch-site", "same-origin"), headers.get(b"origin", "")
-        if site not in ("same-origin", "none") or (origin and urlsplit(origin).netloc != host):
+        if site not in ("same-origin", "none") or (origin and parts(origin).netloc != host):
             return 403, "this was sent from another site"
         length = headers.get(b"content-length", "0")
         largest = LARGEST_UPLOAD if scope["path"].endswith("/import") else LARGEST_BODY
@@ -95,7 +95,15 @@ class Protection:
 
 def _name(host: str) -> str:
     """The name of `name:port` or `[::1]:port`."""
-    return (urlsplit(f"//{host}").hostname or "") if "@" not in host else ""
+    return (parts(f"//{host}").hostname or "") if "@" not in host else ""
+
+
+def parts(address: str) -> SplitResult:
+    """The parts of an address that a browser named; all empty where it is none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 async def _answer(send: Send, status: int, text: str) -> None:

@@ -95,6 +95,7 @@ class Questions:
                 kept_out = store.quarantined()
                 answers = [one for one in store.completions() if one.prompt_id not in kept_out]
                 scores = store.scores()
+                wrote = {one.id: one.policy for one in answers}
                 items = [
                     assign.Item(
                         shown.prompt_id,
@@ -102,6 +103,7 @@ class Questions:
                         kind,
                         key_of(shown) in gold,
                         uncertainty(scores, shown.completion_ids),
+                        authors=tuple(wrote[one] for one in shown.completion_ids),
                     )
                     for shown in askable(answers, kind)
                 ]

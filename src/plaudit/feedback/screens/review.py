@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
-from plaudit.feedback.asking import Ask, ask
+from plaudit.feedback.asking import Ask, Forbidden, ask
 from plaudit.feedback.questions import shown_texts
 from plaudit.feedback.screens.judging import mine
 from plaudit.schema import Assignment
@@ -42,6 +42,9 @@ def taken(asked: Ask, unit: str) -> Lease:
     found = next((one for one in asked.server.disagreements() if str(one.unit) == unit), None)
     if found is None:
         raise Missing("this disagreement was decided already, or is not there: look at the list")
+    with asked.server.readers.lend() as store:
+        if asked.me.name in {one.policy for one in store.completions(ids=found.completion_ids)}:
+            raise Forbidden("you wrote one of these answers: somebody else must decide")
     sides = list(found.completion_ids)
     random.SystemRandom().shuffle(sides)
     return asked.server.questions.ask(asked.me.name, Assignment(found.prompt_id, tuple(sides), found.kind, "adjudication"))

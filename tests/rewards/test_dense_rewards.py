@@ -130,4 +130,5 @@ def test_runs_take_them_whatever_the_algorithm(tmp_path, verb):
         for trace in json.loads((tmp_path / "run" / "trace.json").read_text()):
             paid = [r + 0.05 * k for r, k in zip(trace["streams"]["reward"], trace["streams"]["kl"], strict=True)]
             assert paid == pytest.approx([round(p) for p in paid], abs=1e-5) and sum(paid) == pytest.approx(trace["reward"])
+            assert trace["streams"]["mask"] == [1.0] * len(trace["tokens"]) == [1.0] * len(paid)
             assert len(paid) == 1 or any(round(p) for p in paid[:-1]) or trace["reward"] == round(paid[-1])

@@ -57,12 +57,12 @@ def length_controlled(
 
 def _fitted(x: Floats, y: Floats, weights: Floats, ridge: float) -> Floats:
     """[fits, 2] by damped Newton steps; x [2, n], y [n], weights [fits, n]."""
-    beta = np.zeros((len(weights), len(x)))
+    beta, products = np.zeros((len(weights), len(x))), (x[:, None] * x[None]).reshape(-1, x.shape[1]).T
     for _ in range(100):
         chance = sigmoid(beta @ x)
         gradient = (weights * (y - chance)) @ x.T - ridge * beta
         curvature = weights * chance * (1 - chance)
-        hessian = np.einsum("bn,in,jn->bij", curvature, x, x, optimize=True) + ridge * np.eye(len(x))
+        hessian = (curvature @ products).reshape(-1, len(x), len(x)) + ridge * np.eye(len(x))
         step = np.clip(np.linalg.solve(hessian, gradient[..., None])[..., 0], -2.0, 2.0)
         beta = beta + step
         if np.abs(step).max() < 1e-9:

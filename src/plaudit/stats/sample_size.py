@@ -6,10 +6,9 @@ import math
 from statistics import NormalDist
 from typing import NamedTuple
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from plaudit.stats.arrays import Interval, floats
+from plaudit.stats.arrays import Floats, Interval, floats
 
 
 class Decision(NamedTuple):
@@ -66,7 +65,7 @@ def decision(wins: ArrayLike, *, level: float = 0.95) -> Decision:
     return Decision(verdict, interval, 0 if verdict != "undecided" else more, detectable_win_rate(n, ties=_ties(values)))
 
 
-def _ties(values: np.ndarray) -> float:
+def _ties(values: Floats) -> float:
     return float((values == 0.5).mean())
 
 

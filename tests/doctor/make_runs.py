@@ -2,7 +2,7 @@
 
 python tests/doctor/make_runs.py           prints the matrix of the stored logs and of the planted files
 python tests/doctor/make_runs.py --write   puts it into docs/doctor.md, between its marks
-python tests/doctor/make_runs.py --make    trains every run anew (five minutes on one core) and stores its log first
+python tests/doctor/make_runs.py --make [NAME ...]   trains the runs anew (all: five minutes on one core), stores them first
 """
 
 from __future__ import annotations
@@ -115,27 +115,39 @@ def _short(value: Any) -> Any:
     return int(short) if short.is_integer() and abs(short) < 1e6 else short
 
 
-def make() -> None:
-    """Train every planted and healthy run, each with a seed of its own, and store what the doctor needs of its log."""
+def make(names: list[str]) -> None:
+    """Train the runs of these names (none: all), each with a seed of its own, and store what the doctor needs of their logs."""
     import planted_runs as planted
 
     from plaudit.evaluation.doctor.names import NAMES
 
     known = {"step", *(name for ours, names in NAMES.items() for name in names if ours != "step_seconds")}
-    lines = []
+    stored = {}
+    if names and LOGS.exists():
+        records = [json.loads(line) for line in LOGS.read_text("utf-8").splitlines()]
+        stored = {f"{one['rule'] or 'healthy'}-{one['severity']}": one for one in records}
+    every = [*planted.RUNS, *planted.HEALTHY]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         planted.world(folder, SEED)
-        for number, one in enumerate([*planted.RUNS, *planted.HEALTHY]):
+        for number, one in enumerate(every):
+            if names and one.name not in names:
+                continue
             run = planted.make(folder, one, SEED + number)
             tables = {"metrics.jsonl": _columns(run / "metrics.jsonl", known.__contains__)}
             for name in ("evaluations.jsonl", "held_out_scores.jsonl"):
                 if (run / name).exists():
                     tables[name] = _columns(run / name, lambda _: True)
-            record = {"rule": one.rule, "severity": one.severity, "about": one.about, "seed": SEED + number, "files": tables}
-            lines.append(json.dumps(record, separators=(",", ":")))
+            stored[one.name] = {
+                "rule": one.rule,
+                "severity": one.severity,
+                "about": one.about,
+                "seed": SEED + number,
+                "files": tables,
+            }
             print(f"{number + 1:3} {one.name}: {planted.told(run)}", flush=True)
-    LOGS.write_text("\n".join(lines) + "\n", "utf-8")
+            kept = [stored[other.name] for other in every if other.name in stored]
+            LOGS.write_text("".join(json.dumps(record, separators=(",", ":")) + "\n" for record in kept), "utf-8")
 
 
 def found(case: Case, folder: Path) -> dict[str, str]:
@@ -162,9 +174,9 @@ def matrix() -> str:
 
 if __name__ == "__main__":
     if "--make" in sys.argv:
-        make()
+        make([word for word in sys.argv[1:] if not word.startswith("--")])
     text = matrix()
-    if "--write" in sys.argv or "--make" in sys.argv:
+    if {"--write", "--make"} & {*sys.argv}:
         PAGE.write_text(BLOCK.sub(lambda old: f"{old[1]}{text}{old[2]}", PAGE.read_text("utf-8")), "utf-8")
     else:
         print(text)

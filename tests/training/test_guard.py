@@ -138,7 +138,8 @@ def run(place, *more, resume=False):
     words = [
         *("model_name_or_path=tiny", "bf16=false", "train_file=prompts.jsonl", "eval_fraction=0.3", "learning_rate=0.02"),
         *("reward_funcs=[rules.py:proxy]", "max_completion_length=6", "max_steps=6", "eval_steps=2", "num_generations=2"),
-        *("per_device_train_batch_size=4", f"output_dir={place}", "max_prompt_length=64"),
+        *("per_device_train_batch_size=4", f"output_dir={place}", "max_prompt_length=64", "num_eval_prompts=4"),
+        "independent_reward_funcs=[rules.py:gold]",
     ]
     classes, defaults = sections("rloo")
     quiet = Quiet()
@@ -164,7 +165,7 @@ def test_a_pause_and_its_resume_change_no_bit(shop):
 
 @pytest.mark.slow
 def test_a_stop_keeps_the_model_that_the_independent_measure_liked_best(shop):
-    done, _ = run("stopped", "guard=stop", "independent_reward_funcs=[rules.py:gold]", "eval_steps=1", "num_eval_prompts=4")
+    done, _ = run("stopped", "guard=stop", "eval_steps=1")
     lines = [json.loads(line) for line in Path("stopped/metrics.jsonl").read_text().splitlines()]
     golds = {row["step"]: row["eval_independent/mean"] for row in lines if "eval_independent/mean" in row}
     assert done["best"]["step"] == max(golds, key=lambda step: golds[step])

@@ -8,11 +8,14 @@ import numpy as np
 
 from plaudit.data.encode import Encoded, encode_rankings
 from plaudit.data.readers import read_rankings
-from plaudit.evaluation.doctor.evidence import ScoredPairs
+from plaudit.evaluation.doctor.evidence import ScoredPairs, Told, silent
 from plaudit.schema import UserError
 
+AT_ONCE = 64
+"""Pairs between two words to whoever waits."""
 
-def scored_pairs(folder: Path, file: Path, *, max_length: int = 1024) -> ScoredPairs:
+
+def scored_pairs(folder: Path, file: Path, told: Told = silent, *, max_length: int = 1024) -> ScoredPairs:
     """Scores and lengths (tokens) of the pairs of `file` under the reward model in `folder`. UserError where there are none."""
     import torch
 
@@ -26,7 +29,11 @@ def scored_pairs(folder: Path, file: Path, *, max_length: int = 1024) -> ScoredP
         raise UserError(f"{file}: holds no pairs that a reward model can be measured on")
     from plaudit.models.scorer import Scorer
 
-    return of_rows(pairs, Scorer(network)([row.ids for item in pairs for row in item.rows]))
+    scorer, scores = Scorer(network), []
+    for start in range(0, len(pairs), AT_ONCE):
+        scores += scorer([row.ids for item in pairs[start : start + AT_ONCE] for row in item.rows])
+        told(min(len(pairs), start + AT_ONCE), len(pairs))
+    return of_rows(pairs, scores)
 
 
 def of_rows(pairs: list[Encoded], scores: list[float]) -> ScoredPairs:

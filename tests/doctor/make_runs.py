@@ -131,9 +131,8 @@ def make(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         planted.world(folder, SEED)
-        for number, one in enumerate(every):
-            if names and one.name not in names:
-                continue
+        chosen = [(number, one) for number, one in enumerate(every) if not names or one.name in names]
+        for number, one in sorted(chosen, key=lambda pair: names.index(pair[1].name) if names else pair[0]):
             try:
                 run = planted.make(folder, one, SEED + number)
             except UserError as problem:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from plaudit.config import load
+from plaudit.schema import UserError
 from plaudit.training.guard import Guard, GuardConfig, gate
 from plaudit.training.run import sections, train
 
@@ -120,6 +121,9 @@ RULES = """
 def proxy(completion_ids, **_):
     return [sum(i % 7 for i in ids) / 10 for ids in completion_ids]
 
+def none(completion_ids, **_):
+    return [None for _ in completion_ids]
+
 def gold(completion_ids, **_):
     return [-sum(i % 7 for i in ids) / 10 for ids in completion_ids]
 """
@@ -148,6 +152,20 @@ def run(place, *more, resume=False):
 
 def weights(place):
     return (Path(place) / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["eval_fraction=0"], "needs held-out prompts"),
+        (["independent_reward_funcs=[rules.py:none]"], "no held-out answer has an independent score"),
+        (["guard=loud"], "guard"),
+        (["guard_kl_budget=0"], "guard_kl_budget"),
+    ],
+)
+def test_mistakes_are_one_sentence(shop, words, said):
+    with pytest.raises(UserError, match=said):
+        run("wrong", *words)
 
 
 @pytest.mark.slow

@@ -185,7 +185,7 @@ class Builder:
                 "filter_groups samples a step in several rounds, which reward_normalization=batch would put on scales of their "
                 "own; leave one of them out (GRPO scales rewards itself: scale_rewards)"
             )
-        independent = self._independent(judges)
+        independent = self._independent(judges, held_out=bool(len(prepared.held_out)))
         source = Rollouts(
             *(prepared.rows, prepared.held_out, feed, self._engine(), rewards, rollout, seed),
             beside=beside,
@@ -227,11 +227,15 @@ class Builder:
             self.folder.inputs(reward_model_path=" ".join(reward_digest(path) for path in paths))
         return judges, together(options, members)
 
-    def _independent(self, judges: list[Network]) -> RewardMix | None:
+    def _independent(self, judges: list[Network], *, held_out: bool) -> RewardMix | None:
         """What scores evaluations beside the rewards; `judges` are the reward models that are in memory already."""
         guard = self.options[GuardConfig]
         if not guard.independent:
             return None
+        if not held_out:
+            raise UserError(
+                "an independent measure scores held-out prompts, of which there are none: set eval_file or eval_fraction"
+            )
         models: list[Reward] = []
         if guard.independent_reward_model_path is not None:
             path = Path(guard.independent_reward_model_path)

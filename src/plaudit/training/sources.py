@@ -213,6 +213,8 @@ class Rollouts:
         context = Context(TrainerState(step, self.max_steps))
         with phase("reward"):
             found = self.independent.score(self.held_out, [item.completion for item in scored], context)
+        if all(item.reward is None for item in found):
+            raise UserError("no held-out answer has an independent score; let one of independent_reward_funcs apply to them")
         return [item.reward for item in found]
 
     def _answer(

@@ -234,7 +234,7 @@ class Builder:
             return None
         if not held_out:
             raise UserError(
-                "an independent measure scores held-out prompts, of which there are none: set eval_file or eval_fraction"
+                "an independent measure needs held-out prompts, of which there are none: set eval_file or eval_fraction"
             )
         models: list[Reward] = []
         if guard.independent_reward_model_path is not None:

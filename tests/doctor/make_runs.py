@@ -74,6 +74,14 @@ def runs() -> list[Case]:
     return [_stored(json.loads(line)) for line in LOGS.read_text("utf-8").splitlines()]
 
 
+def missing() -> list[str]:
+    """Planned runs whose logs are not stored."""
+    import planted_runs as planted
+
+    stored = {case.name for case in runs()}
+    return [one.name for one in [*planted.RUNS, *planted.HEALTHY] if one.name not in stored]
+
+
 def cases() -> list[Case]:
     """All, in the order of the rules, the healthy ones last."""
     from plaudit.evaluation.doctor import chosen_rules
@@ -176,6 +184,7 @@ def matrix(statuses: dict[str, dict[str, str]]) -> str:
     for case in cases():
         own = f"{rules.index(case.rule) + 1:2} " if case.rule else "   "
         lines.append(f"{own}{case.name:31}" + "".join(f"{LETTER[statuses[case.name][name]]:>3}" for name in rules))
+    lines += [f"   {name:31} not made yet" for name in missing()]
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -331,8 +331,7 @@ def build(name: str, options: Resolved, folder: RunFolder, progress: Progress) -
             network.sharing = False
     if isinstance(source, Rollouts):
         source.max_steps = steps
-    best, guard = Best(*kind.best), None
-    if isinstance(source, Rollouts):
-        guard = Guard(options[GuardConfig])
-        best = Best(INDEPENDENT, True) if source.independent is not None else best
+    guard = Guard(options[GuardConfig]) if isinstance(source, Rollouts) else None
+    independent = isinstance(source, Rollouts) and source.independent is not None
+    best = Best(INDEPENDENT, True) if independent else Best(*kind.best)
     return Loop(learner, source, folder, training, best, steps, assembly.precision.bf16, progress, kind.shown, guard)

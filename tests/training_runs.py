@@ -113,6 +113,7 @@ def outcome(run: Path) -> dict[str, Any]:
         "about": {path.name: path.read_text() for path in sorted((run / "model").glob("*.json"))},
         "metrics": [untimed(line) for line in (run / "metrics.jsonl").read_text().splitlines()],
         "samples": (run / "samples.jsonl").read_text() if (run / "samples.jsonl").exists() else "",
+        "evaluations": (run / "evaluations.jsonl").read_text() if (run / "evaluations.jsonl").exists() else "",
         "summary": {key: value for key, value in summary.items() if key != "seconds"},
     }
 

@@ -20,8 +20,8 @@ PAGES = Path(__file__).parents[2] / "docs" / "algorithms"
 VERBS = names("algorithms")
 ONLINE = [verb for verb in VERBS if find("algorithms", verb).eats == "prompts"]
 PPO_WORDS = ["reward_model_path=../reward/run/model"]
-ENDS = ["missing_eos_penalty=1", "stop=[e,a,i,o,t,n,s,r]"]
-"""So that some answers end by themselves and some do not."""
+ENDS = ["missing_eos_penalty=1", "stop=[e,a,i,o,t,n,s,r]", "independent_reward_funcs=[../rewards.py:shortish]"]
+"""So that some answers end by themselves and some do not; and evaluations have an independent score."""
 
 
 def names_of(cell):

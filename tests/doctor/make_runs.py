@@ -2,7 +2,7 @@
 
 python tests/doctor/make_runs.py           prints the matrix of the stored logs and of the planted files
 python tests/doctor/make_runs.py --write   puts it into docs/doctor.md, between its marks
-python tests/doctor/make_runs.py --make    trains every run anew (five minutes on one core) and stores its log first
+python tests/doctor/make_runs.py --make [NAME ...]   trains the runs anew (all: five minutes on one core), stores them first
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def files() -> list[Case]:
         Case("agreement", "severe", "three people who are right in 60 of 100", lambda f: data.judged(f, SEED, [0.6] * 3)),
         Case("annotators", "mild", "one of six chooses the left side", lambda f: data.judged(f, SEED, [0.85] * 6, lefties=1)),
         Case("annotators", "severe", "two of six choose the left side", lambda f: data.judged(f, SEED, [0.85] * 6, lefties=2)),
-        Case("best_of_n", "mild", "a flaw in 1 % of the answers", lambda f: data.best_of_n(f, SEED, 0.01, 1.2)),
+        Case("best_of_n", "mild", "a flaw in 2 % of the answers", lambda f: data.best_of_n(f, SEED, 0.02, 1.8)),
         Case("best_of_n", "severe", "a flaw in 3 % of the answers that costs much", lambda f: data.best_of_n(f, SEED, 0.03, 3)),
-        Case("regression", "mild", "a task falls from 0.70 to 0.67", lambda f: data.forgotten(f, SEED, 0.7, 0.67)),
+        Case("regression", "mild", "a task falls from 0.70 to 0.66", lambda f: data.forgotten(f, SEED, 0.7, 0.66)),
         Case("regression", "severe", "a task falls from 0.70 to 0.55", lambda f: data.forgotten(f, SEED, 0.7, 0.55)),
         Case(None, "prompts", "different prompts, a test file of others", lambda f: data.leak(f, SEED + 1, 0, 40)),
         Case(None, "pairs", "pairs of any length", lambda f: data.lengthy(f, SEED + 2, 0.53)),
@@ -72,6 +72,14 @@ def files() -> list[Case]:
 def runs() -> list[Case]:
     """The stored logs of trained runs."""
     return [_stored(json.loads(line)) for line in LOGS.read_text("utf-8").splitlines()]
+
+
+def missing() -> list[str]:
+    """Planned runs whose logs are not stored."""
+    import planted_runs as planted
+
+    stored = {case.name for case in runs()}
+    return [one.name for one in [*planted.RUNS, *planted.HEALTHY] if one.name not in stored]
 
 
 def cases() -> list[Case]:
@@ -115,27 +123,43 @@ def _short(value: Any) -> Any:
     return int(short) if short.is_integer() and abs(short) < 1e6 else short
 
 
-def make() -> None:
-    """Train every planted and healthy run, each with a seed of its own, and store what the doctor needs of its log."""
+def make(names: list[str]) -> None:
+    """Train the runs of these names (none: all), each with a seed of its own, and store what the doctor needs of their logs."""
     import planted_runs as planted
 
     from plaudit.evaluation.doctor.names import NAMES
+    from plaudit.schema import UserError
 
     known = {"step", *(name for ours, names in NAMES.items() for name in names if ours != "step_seconds")}
-    lines = []
+    stored = {}
+    if names and LOGS.exists():
+        records = [json.loads(line) for line in LOGS.read_text("utf-8").splitlines()]
+        stored = {f"{one['rule'] or 'healthy'}-{one['severity']}": one for one in records}
+    every = [*planted.RUNS, *planted.HEALTHY]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         planted.world(folder, SEED)
-        for number, one in enumerate([*planted.RUNS, *planted.HEALTHY]):
-            run = planted.make(folder, one, SEED + number)
+        chosen = [(number, one) for number, one in enumerate(every) if not names or one.name in names]
+        for number, one in sorted(chosen, key=lambda pair: names.index(pair[1].name) if names else pair[0]):
+            try:
+                run = planted.make(folder, one, SEED + number)
+            except UserError as problem:
+                print(f"{number + 1:3} {one.name}: could not be made: {problem}", flush=True)
+                continue
             tables = {"metrics.jsonl": _columns(run / "metrics.jsonl", known.__contains__)}
             for name in ("evaluations.jsonl", "held_out_scores.jsonl"):
                 if (run / name).exists():
                     tables[name] = _columns(run / name, lambda _: True)
-            record = {"rule": one.rule, "severity": one.severity, "about": one.about, "seed": SEED + number, "files": tables}
-            lines.append(json.dumps(record, separators=(",", ":")))
+            stored[one.name] = {
+                "rule": one.rule,
+                "severity": one.severity,
+                "about": one.about,
+                "seed": SEED + number,
+                "files": tables,
+            }
             print(f"{number + 1:3} {one.name}: {planted.told(run)}", flush=True)
-    LOGS.write_text("\n".join(lines) + "\n", "utf-8")
+            kept = [stored[other.name] for other in every if other.name in stored]
+            LOGS.write_text("".join(json.dumps(record, separators=(",", ":")) + "\n" for record in kept), "utf-8")
 
 
 def found(case: Case, folder: Path) -> dict[str, str]:
@@ -147,24 +171,28 @@ def found(case: Case, folder: Path) -> dict[str, str]:
     return {one.rule: one.status for one in examine(look(Path(path), Path(more[1]) if more else None))}
 
 
-def matrix() -> str:
-    """The confusion matrix as text: a line for each case, a column for each rule."""
+def looked() -> dict[str, dict[str, str]]:
+    """Case -> rule -> status, of all cases."""
     with tempfile.TemporaryDirectory() as place:
-        rows = [(case, found(case, Path(place) / str(i))) for i, case in enumerate(cases())]
-    names = list(rows[0][1])
-    head = " " * 34 + "".join(f"{i + 1:3}" for i in range(len(names)))
-    lines = [head]
-    for case, statuses in rows:
-        own = f"{names.index(case.rule) + 1:2} " if case.rule else "   "
-        lines.append(f"{own}{case.name:31}" + "".join(f"{LETTER[statuses[name]]:>3}" for name in names))
+        return {case.name: found(case, Path(place) / case.name) for case in cases()}
+
+
+def matrix(statuses: dict[str, dict[str, str]]) -> str:
+    """The confusion matrix as text: a line for each case, a column for each rule."""
+    rules = list(next(iter(statuses.values())))
+    lines = [" " * 34 + "".join(f"{i + 1:3}" for i in range(len(rules)))]
+    for case in cases():
+        own = f"{rules.index(case.rule) + 1:2} " if case.rule else "   "
+        lines.append(f"{own}{case.name:31}" + "".join(f"{LETTER[statuses[case.name][name]]:>3}" for name in rules))
+    lines += [f"   {name:31} not made yet" for name in missing()]
     return "\n".join(line.rstrip() for line in lines)
 
 
 if __name__ == "__main__":
     if "--make" in sys.argv:
-        make()
-    text = matrix()
-    if "--write" in sys.argv or "--make" in sys.argv:
+        make([word for word in sys.argv[1:] if not word.startswith("--")])
+    text = matrix(looked())
+    if {"--write", "--make"} & {*sys.argv}:
         PAGE.write_text(BLOCK.sub(lambda old: f"{old[1]}{text}{old[2]}", PAGE.read_text("utf-8")), "utf-8")
     else:
         print(text)

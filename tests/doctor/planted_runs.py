@@ -72,7 +72,7 @@ ONLINE = [
 ]
 PAIRS = [
     *("model_name_or_path=tiny", "train_file=../pairs.jsonl", "per_device_train_batch_size=32", "learning_rate=3e-3"),
-    *("eval_file=../held_out_pairs.jsonl", "bf16=false", "save_total_limit=1", "max_steps=60", "eval_steps=20"),
+    *("eval_file=../held_out_pairs.jsonl", "bf16=false", "save_total_limit=1", "max_steps=60", "eval_steps=40"),
 ]
 
 
@@ -143,7 +143,7 @@ RUNS = [
     Planted("update_size", "mild", "learning rate x 20", ["learning_rate=2e-3", "num_ppo_epochs=4"]),
     Planted("update_size", "severe", "learning rate x 50, 8 epochs", ["learning_rate=5e-3", "num_ppo_epochs=8"]),
     Planted("value_function", "mild", "the critic does not learn", ["critic_learning_rate=1e-9"]),
-    Planted("value_function", "severe", "critic learning rate x 100", ["critic_learning_rate=0.1"]),
+    Planted("value_function", "severe", "critic learning rate x 300", ["critic_learning_rate=0.03"]),
     Planted("endings", "mild", "a length limit that is too short", ["max_completion_length=14"]),
     Planted("endings", "severe", "end tokens never learnt (pad = EOS)", ["model_name_or_path=../endings-severe-sft/model"]),
     Planted("diversity", "mild", "no KL price, learning rate x 5", ["kl_coef=0", "learning_rate=5e-4"]),
@@ -173,21 +173,21 @@ RUNS = [
         "reward_calibration",
         "mild",
         "20 % flipped labels, learnt by heart",
-        ["train_file=../pairs_20.jsonl", "eval_file=../held_out_20.jsonl", "max_steps=100"],
+        ["train_file=../pairs_20.jsonl", "eval_file=../held_out_20.jsonl", "max_steps=60", "load_best_model_at_end=false"],
         "reward",
     ),
     Planted(
         "reward_calibration",
         "severe",
         "40 % flipped labels, learnt by heart",
-        ["train_file=../pairs_40.jsonl", "eval_file=../held_out_40.jsonl", "max_steps=150"],
+        ["train_file=../pairs_40.jsonl", "eval_file=../held_out_40.jsonl", "max_steps=80", "load_best_model_at_end=false"],
         "reward",
     ),
 ]
 HEALTHY = [
-    *(Planted(None, f"ppo-{i}", "PPO") for i in range(4)),
-    *(Planted(None, f"grpo-{i}", "GRPO", ["beta=0.05"], "grpo") for i in range(3)),
-    *(Planted(None, f"rloo-{i}", "RLOO", [], "rloo") for i in range(3)),
+    *(Planted(None, f"ppo-{i}", "PPO") for i in range(3)),
+    *(Planted(None, f"grpo-{i}", "GRPO", ["beta=0.05"], "grpo") for i in range(2)),
+    *(Planted(None, f"rloo-{i}", "RLOO", [], "rloo") for i in range(2)),
     *(Planted(None, f"reward-{i}", "a reward model", [], "reward") for i in range(3)),
 ]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import make_runs
 import pytest
+from planted_runs import HEALTHY, RUNS
 
 from plaudit.evaluation.doctor import chosen_rules
 
@@ -14,19 +13,20 @@ NAMES = [rule.name for rule in chosen_rules()]
 
 
 @pytest.fixture(scope="module")
-def statuses(tmp_path_factory):
+def statuses():
     """Case -> rule -> status."""
-    root = tmp_path_factory.mktemp("cases")
-    return {case.name: make_runs.found(case, root / case.name) for case in CASES}
+    return make_runs.looked()
 
 
-def test_every_rule_has_two_cases_and_ten_runs_are_healthy():
-    planted = [(case.rule, case.severity) for case in CASES if case.rule]
-    assert sorted(planted) == sorted((name, severity) for name in NAMES for severity in ("mild", "severe"))
-    assert len(set(planted)) == len(planted)
-    trained = [json.loads(line) for line in make_runs.LOGS.read_text("utf-8").splitlines()]
-    assert sum(one["rule"] is None for one in trained) >= 10
-    assert len({one["seed"] for one in trained}) == len(trained)
+def test_two_cases_are_planned_for_every_rule_and_ten_runs_are_healthy():
+    planned = [(case.rule, case.severity) for case in [*make_runs.files(), *RUNS] if case.rule]
+    assert sorted(planned) == sorted((name, severity) for name in NAMES for severity in ("mild", "severe"))
+    assert len(HEALTHY) >= 10
+
+
+@pytest.mark.xfail(strict=True, reason="some runs are still to be made: python tests/doctor/make_runs.py --make NAME ...")
+def test_the_log_of_every_planned_run_is_stored():
+    assert make_runs.missing() == []
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.rule], ids=lambda case: case.name)
@@ -40,6 +40,6 @@ def test_no_rule_says_act_on_what_is_healthy(statuses, case):
     assert "ok" in statuses[case.name].values()
 
 
-def test_the_page_shows_this_matrix():
+def test_the_page_shows_this_matrix(statuses):
     block = make_runs.BLOCK.search(make_runs.PAGE.read_text("utf-8"))
-    assert block is not None and block[0].partition("```text\n")[2].removesuffix("\n```") == make_runs.matrix()
+    assert block is not None and block[0].partition("```text\n")[2].removesuffix("\n```") == make_runs.matrix(statuses)

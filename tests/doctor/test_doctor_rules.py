@@ -55,6 +55,15 @@ def test_figures_that_are_no_numbers_never_make_a_rule_say_ok(rule):
     assert (found.status in ("unknown", "act") and found.value is None) or (rule.name == "numbers" and found.status == "act")
 
 
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e100])
+def test_odd_figures_break_no_rule(rule, value):
+    names = {name for other in RULES for name in other.metrics} | {"reward", "length", "ratio", "refused", "eval_accuracy"}
+    for count in (1, 2, 30):
+        points = tuple((float(step), value) for step in range(count))
+        rule(Evidence("", "run", series=dict.fromkeys(names, points)))
+
+
 def test_three_of_five_decide():
     points = tuple(enumerate([0.0, 9, 9, 9, 0]))
     assert recent(points) == (9, (0, 9)) and greatest((*points, *((5 + i, 0.0) for i in range(9)))) == (9, (0, 9))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from plaudit.config import load
+from plaudit.schema import UserError
 from plaudit.training.guard import Guard, GuardConfig, gate
 from plaudit.training.run import sections, train
 
@@ -120,6 +121,9 @@ RULES = """
 def proxy(completion_ids, **_):
     return [sum(i % 7 for i in ids) / 10 for ids in completion_ids]
 
+def none(completion_ids, **_):
+    return [None for _ in completion_ids]
+
 def gold(completion_ids, **_):
     return [-sum(i % 7 for i in ids) / 10 for ids in completion_ids]
 """
@@ -138,7 +142,8 @@ def run(place, *more, resume=False):
     words = [
         *("model_name_or_path=tiny", "bf16=false", "train_file=prompts.jsonl", "eval_fraction=0.3", "learning_rate=0.02"),
         *("reward_funcs=[rules.py:proxy]", "max_completion_length=6", "max_steps=6", "eval_steps=2", "num_generations=2"),
-        *("per_device_train_batch_size=4", f"output_dir={place}", "max_prompt_length=64"),
+        *("per_device_train_batch_size=4", f"output_dir={place}", "max_prompt_length=64", "num_eval_prompts=4"),
+        "independent_reward_funcs=[rules.py:gold]",
     ]
     classes, defaults = sections("rloo")
     quiet = Quiet()
@@ -147,6 +152,20 @@ def run(place, *more, resume=False):
 
 def weights(place):
     return (Path(place) / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["eval_fraction=0"], "needs held-out prompts"),
+        (["independent_reward_funcs=[rules.py:none]"], "no held-out answer has an independent score"),
+        (["guard=loud"], "guard"),
+        (["guard_kl_budget=0"], "guard_kl_budget"),
+    ],
+)
+def test_mistakes_are_one_sentence(shop, words, said):
+    with pytest.raises(UserError, match=said):
+        run("wrong", *words)
 
 
 @pytest.mark.slow
@@ -164,7 +183,7 @@ def test_a_pause_and_its_resume_change_no_bit(shop):
 
 @pytest.mark.slow
 def test_a_stop_keeps_the_model_that_the_independent_measure_liked_best(shop):
-    done, _ = run("stopped", "guard=stop", "independent_reward_funcs=[rules.py:gold]", "eval_steps=1", "num_eval_prompts=4")
+    done, _ = run("stopped", "guard=stop", "eval_steps=1")
     lines = [json.loads(line) for line in Path("stopped/metrics.jsonl").read_text().splitlines()]
     golds = {row["step"]: row["eval_independent/mean"] for row in lines if "eval_independent/mean" in row}
     assert done["best"]["step"] == max(golds, key=lambda step: golds[step])

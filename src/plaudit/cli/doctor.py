@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plaudit.cli.show import AsJson, emit, figure
+from plaudit.cli.show import AsJson, emit, figure, progress
 
 if TYPE_CHECKING:
     from plaudit.evaluation.doctor import Evidence, Finding, Rule
 
 STYLE = {"ok": "green", "watch": "yellow", "act": "red", "unknown": "dim"}
 BARS = "▁▂▃▄▅▆▇█"
-TREND = 16
+TREND, WIDE = 16, 120
+"""Bars of a trend; columns of a terminal from which on each rule's question stands beside it."""
 
 
 def doctor(
@@ -70,7 +71,8 @@ def _patient(path: Path, held_out: Path | None, chosen: Sequence[str], page: Pat
     from plaudit.evaluation.doctor import chosen_rules, examine, look
 
     every = chosen_rules(chosen)
-    evidence = look(path, held_out)
+    with progress("pairs scored") as told:
+        evidence = look(path, held_out, told)
     findings = examine(evidence, chosen)
     if page is not None:
         from plaudit.evaluation.doctor.page import write
@@ -98,12 +100,14 @@ def _table(evidence: Evidence, rules: Sequence[Rule], findings: Sequence[Finding
     table = Table("", box=None, header_style="bold")
     for name in ("rule", "value", "interval", "trend"):
         table.add_column(name, no_wrap=True)
-    table.add_column("asks")
+    wide = console.width >= WIDE
+    if wide:
+        table.add_column("asks")
     for rule, found in measured:
         trend = next((sparkline([value for _, value in points]) for _, points in plotted(evidence, rule)), "")
         ends = f"[{figure(found.interval[0])}, {figure(found.interval[1])}]" if found.interval else ""
         state = f"[{STYLE[found.status]}]{found.status}[/]"
-        table.add_row(state, rule.name, figure(found.value), ends.replace("[", r"\["), trend, rule.about)
+        table.add_row(state, rule.name, figure(found.value), ends.replace("[", r"\["), trend, *([rule.about] if wide else []))
     console.print(
         f"a {evidence.kind} of {evidence.origin}: {safely(evidence.path)}" if evidence.kind == "run" else safely(evidence.path),
         markup=False,
@@ -111,7 +115,8 @@ def _table(evidence: Evidence, rules: Sequence[Rule], findings: Sequence[Finding
     console.print(table if measured else "nothing could be measured")
     for rule, found in measured:
         if found.status != "ok":
-            console.print(f"\n{rule.name}: {found.threshold}", markup=False)
+            console.print(f"\n{rule.name}: {rule.about}", markup=False, style="bold")
+            console.print(f"  {found.threshold} ({found.source})", markup=False)
             for number, cause in enumerate(found.causes, 1):
                 console.print(f"  {number}. {safely(cause, 300)}", markup=False)
             console.print(f"  next: {safely(found.next, 300)}", markup=False)

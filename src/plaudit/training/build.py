@@ -185,7 +185,7 @@ class Builder:
                 "filter_groups samples a step in several rounds, which reward_normalization=batch would put on scales of their "
                 "own; leave one of them out (GRPO scales rewards itself: scale_rewards)"
             )
-        independent = self._independent(judges)
+        independent = self._independent(judges, held_out=bool(len(prepared.held_out)))
         source = Rollouts(
             *(prepared.rows, prepared.held_out, feed, self._engine(), rewards, rollout, seed),
             beside=beside,
@@ -227,11 +227,15 @@ class Builder:
             self.folder.inputs(reward_model_path=" ".join(reward_digest(path) for path in paths))
         return judges, together(options, members)
 
-    def _independent(self, judges: list[Network]) -> RewardMix | None:
+    def _independent(self, judges: list[Network], *, held_out: bool) -> RewardMix | None:
         """What scores evaluations beside the rewards; `judges` are the reward models that are in memory already."""
         guard = self.options[GuardConfig]
         if not guard.independent:
             return None
+        if not held_out:
+            raise UserError(
+                "an independent measure needs held-out prompts, of which there are none: set eval_file or eval_fraction"
+            )
         models: list[Reward] = []
         if guard.independent_reward_model_path is not None:
             path = Path(guard.independent_reward_model_path)
@@ -327,8 +331,7 @@ def build(name: str, options: Resolved, folder: RunFolder, progress: Progress) -
             network.sharing = False
     if isinstance(source, Rollouts):
         source.max_steps = steps
-    best, guard = Best(*kind.best), None
-    if isinstance(source, Rollouts):
-        guard = Guard(options[GuardConfig])
-        best = Best(INDEPENDENT, True) if source.independent is not None else best
+    guard = Guard(options[GuardConfig]) if isinstance(source, Rollouts) else None
+    independent = isinstance(source, Rollouts) and source.independent is not None
+    best = Best(INDEPENDENT, True) if independent else Best(*kind.best)
     return Loop(learner, source, folder, training, best, steps, assembly.precision.bf16, progress, kind.shown, guard)

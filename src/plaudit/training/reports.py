@@ -17,7 +17,7 @@ from plaudit.training.sources import Rows
 
 
 def held_out_scores(loop: Loop) -> list[JSON]:
-    """A reward model's scores and lengths (tokens, prompt included) of the held-out pairs; none where it is no reward model."""
+    """Scores (as trained: logits) and lengths (tokens, prompt included) of the held-out pairs; none but of reward models."""
     algorithm, source = loop.learner.algorithm, loop.source
     if not isinstance(source, Rows) or not isinstance(algorithm, RewardModel):
         return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +13,13 @@ from plaudit.data.collate import collate_rollouts
 from plaudit.data.encode import Encoded
 from plaudit.engines.base import Engine, require_token_ids
 from plaudit.engines.torch_engine import TorchEngine
-from plaudit.evaluation.metrics import distinct_n, repetition_share
 from plaudit.rewards.base import Context, TrainerState
 from plaudit.rewards.mix import RewardMix
 from plaudit.rewards.mix import metrics as reward_metrics
 from plaudit.schema import JSON, Completion, Prompt, Sampling, Scored, UserError, content_hash
+from plaudit.training.answer_figures import independent_moments, lengths, pays_length, spread, variety
 from plaudit.training.feed import Feed
-from plaudit.training.filter_groups import Group, fill, flat
+from plaudit.training.filter_groups import Group, fill
 from plaudit.training.learner import Learner
 from plaudit.training.options import RolloutConfig
 from plaudit.training.usage import counted, phase, tokens
@@ -205,7 +204,7 @@ class Rollouts:
         found |= {f"eval_completions/{name}": value for name, value in variety(scored).items()}
         if self.independent is not None:
             record["independent"] = self._independent(scored, step)
-            found |= reward_moments([value for value in record["independent"] if value is not None])
+            found |= independent_moments([value for value in record["independent"] if value is not None])
         return Evaluated(found, [self.sample(item) | {"held_out": True} for item in scored[:4]], record)
 
     def _independent(self, scored: Sequence[Scored], step: int) -> list[float | None]:
@@ -214,6 +213,8 @@ class Rollouts:
         context = Context(TrainerState(step, self.max_steps))
         with phase("reward"):
             found = self.independent.score(self.held_out, [item.completion for item in scored], context)
+        if all(item.reward is None for item in found):
+            raise UserError("no held-out answer has an independent score; let one of independent_reward_funcs apply to them")
         return [item.reward for item in found]
 
     def _answer(
@@ -275,74 +276,3 @@ def with_pretraining(answers: Batch, rows: Batch) -> Batch:
         batch.with_(sides={"ptx": batch.mask.new_full((len(batch),), mark)}) for batch, mark in ((answers, 0.0), (rows, 1.0))
     ]
     return joined(*marked)
-
-
-def lengths(scored: Sequence[Scored]) -> dict[str, float]:
-    """Tokens of all answers, and of those that ended by themselves (left out where none did), by TRL's names."""
-    found: dict[str, float] = {}
-    for name, chosen in (
-        ("length", scored),
-        ("terminated_length", [item for item in scored if not item.completion.truncated]),
-    ):
-        counts = [len(item.completion.tokens) for item in chosen]
-        if counts:
-            found |= {
-                f"completions/mean_{name}": sum(counts) / len(counts),
-                f"completions/min_{name}": float(min(counts)),
-                f"completions/max_{name}": float(max(counts)),
-            }
-    return found
-
-
-DISTINCT_TOKENS = 64
-"""Tokens of an answer that count for its variety, so that longer answers do not look less varied."""
-
-
-def variety(scored: Sequence[Scored]) -> dict[str, float]:
-    """Of evaluated answers: their length, how different they are from each other, how far they repeat themselves, blanks.
-
-    `distinct_2` (over the first 64 tokens of each) is left out where no answer has two tokens.
-    """
-    answers = [item.completion.tokens for item in scored]
-    found = {
-        "mean_length": sum(map(len, answers)) / len(answers),
-        "repetition": sum(map(repetition_share, answers)) / len(answers),
-        "empty_ratio": sum(not item.completion.text.strip() for item in scored) / len(answers),
-    }
-    if any(len(tokens) > 1 for tokens in answers):
-        found["distinct_2"] = distinct_n([tokens[:DISTINCT_TOKENS] for tokens in answers], 2)
-    return found
-
-
-def reward_moments(values: Sequence[float]) -> dict[str, float]:
-    """Mean and deviation (n - 1) of the independent scores; nothing where there are none."""
-    if not values:
-        return {}
-    mean = sum(values) / len(values)
-    square = sum((value - mean) ** 2 for value in values)
-    return {"eval_independent/mean": mean, "eval_independent/std": math.sqrt(square / max(1, len(values) - 1))}
-
-
-def pays_length(groups: Sequence[Group]) -> dict[str, float]:
-    """Pearson's correlation of reward and length, both less their mean over the prompt where it has several answers.
-
-    Left out where rewards or lengths do not differ.
-    """
-    rewards, sizes = [], []
-    for group in groups:
-        answers = [(item.reward, float(len(item.completion.tokens))) for item in group if item.reward is not None]
-        middle = [sum(column) / len(answers) for column in zip(*answers, strict=True)] if len(answers) > 1 else [0.0, 0.0]
-        rewards += [reward - middle[0] for reward, _ in answers]
-        sizes += [size - middle[1] for _, size in answers]
-    count = max(1, len(rewards))
-    mean, size = sum(rewards) / count, sum(sizes) / count
-    both = sum((r - mean) * (s - size) for r, s in zip(rewards, sizes, strict=True))
-    each = math.sqrt(sum((r - mean) ** 2 for r in rewards) * sum((s - size) ** 2 for s in sizes))
-    return {"reward_length_correlation": max(-1.0, min(1.0, both / each))} if each > 1e-12 else {}
-
-
-def spread(groups: Sequence[Group]) -> dict[str, float]:
-    """Share of prompts whose answers all earned the same: they teach an algorithm that compares siblings nothing."""
-    if len(groups[0]) < 2:
-        return {}
-    return {"frac_reward_zero_std": sum(map(flat, groups)) / len(groups)}

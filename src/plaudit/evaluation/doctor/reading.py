@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from plaudit.evaluation.doctor.evidence import BestOfN, Dataset, Evaluation, Evidence, ScoredPairs
+from plaudit.evaluation.doctor.evidence import BestOfN, Dataset, Evaluation, Evidence, ScoredPairs, Told, silent
 from plaudit.evaluation.doctor.logs import read_log, trainer_state
 from plaudit.evaluation.doctor.names import series_of
 from plaudit.schema import JSON, UserError
@@ -22,28 +22,29 @@ REWARD_MODEL = "reward.json"
 SQLITE = b"SQLite format 3\0"
 
 
-def look(path: Path, held_out: Path | None = None) -> Evidence:
-    """The evidence at `path`; `held_out`: pairs to measure a reward model on, or the test file beside a data set.
+def look(path: Path, held_out: Path | None = None, told: Told = silent) -> Evidence:
+    """The evidence at `path`; `held_out`: pairs to measure a reward model on, or the test file beside a data set;
+    `told(done, total)` is called as pairs are scored.
 
     UserError, one sentence, where nothing there can be read.
     """
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder; give a run, a log, a data set or a reward model")
     if path.is_dir():
-        return _folder(path, held_out)
+        return _folder(path, held_out, told)
     if _is_sqlite(path):
         return _store(path, path)
     return _file(path, held_out)
 
 
-def _folder(path: Path, held_out: Path | None) -> Evidence:
+def _folder(path: Path, held_out: Path | None, told: Told) -> Evidence:
     if (path / METRICS).is_file():
-        return _run(path, held_out)
+        return _run(path, held_out, told)
     if (state := trainer_state(path)) is not None:
         origin, rows = read_log(state)
         return _with_files(Evidence(str(path), "run", origin, series_of(rows)), path)
     if (path / REWARD_MODEL).is_file():
-        return _model(path, held_out)
+        return _model(path, held_out, told)
     for name in ("store.sqlite", "plaudit.sqlite"):
         if (path / name).is_file():
             return _store(path, path / name)
@@ -65,14 +66,14 @@ def _file(path: Path, held_out: Path | None) -> Evidence:
     return Evidence(str(path), "run", origin, series_of(rows))
 
 
-def _run(path: Path, held_out: Path | None) -> Evidence:
+def _run(path: Path, held_out: Path | None, told: Told) -> Evidence:
     rows = [row for row in _objects(path / METRICS) if "step" in row]
     if not rows:
         raise UserError(f"{path / METRICS}: no line holds a step yet; wait until the run has logged one")
     options = _options(path / "config.yaml")
     found = _with_files(Evidence(str(path), "run", "plaudit", series_of(rows), options=options), path)
     if held_out is not None and (path / "model" / REWARD_MODEL).is_file():
-        found = replace(found, pairs=_scored(path / "model", held_out))
+        found = replace(found, pairs=_scored(path / "model", held_out, told))
     return replace(found, dataset=_dataset_of(options, path))
 
 
@@ -212,8 +213,8 @@ def _store(path: Path, store: Path) -> Evidence:
     return Evidence(str(path), "dataset", dataset=of_store(store))
 
 
-def _model(path: Path, held_out: Path | None) -> Evidence:
-    pairs = _scored(path, held_out) if held_out is not None else _pairs(path.parent / SCORES)
+def _model(path: Path, held_out: Path | None, told: Told) -> Evidence:
+    pairs = _scored(path, held_out, told) if held_out is not None else _pairs(path.parent / SCORES)
     if pairs is None:
         raise UserError(
             f"{path}: a reward model is measured on pairs; give some that it was not trained on with --held-out FILE"
@@ -221,10 +222,10 @@ def _model(path: Path, held_out: Path | None) -> Evidence:
     return Evidence(str(path), "model", pairs=pairs)
 
 
-def _scored(folder: Path, held_out: Path) -> ScoredPairs:
+def _scored(folder: Path, held_out: Path, told: Told) -> ScoredPairs:
     from plaudit.evaluation.doctor.scoring import scored_pairs
 
-    return scored_pairs(folder, held_out)
+    return scored_pairs(folder, held_out, told)
 
 
 def _is_sqlite(path: Path) -> bool:

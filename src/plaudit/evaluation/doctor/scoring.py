@@ -8,25 +8,33 @@ import numpy as np
 
 from plaudit.data.encode import Encoded, encode_rankings
 from plaudit.data.readers import read_rankings
-from plaudit.evaluation.doctor.evidence import ScoredPairs
+from plaudit.evaluation.doctor.evidence import ScoredPairs, Told, silent
 from plaudit.schema import UserError
 
+AT_ONCE = 64
+"""Pairs between two words to whoever waits."""
 
-def scored_pairs(folder: Path, file: Path, *, max_length: int = 1024) -> ScoredPairs:
-    """Scores and lengths (tokens) of the pairs of `file` under the reward model in `folder`. UserError where there are none."""
+
+def scored_pairs(folder: Path, file: Path, told: Told = silent, *, max_length: int = 1024) -> ScoredPairs:
+    """Scores and lengths (tokens) of the pairs of `file` under the reward model in `folder`. UserError where there are none.
+
+    Scores are as they were trained, logits of one answer over another: a saved model's are divided by their deviation.
+    """
     import torch
 
     from plaudit.models.machine import device
-    from plaudit.models.scorer import load_rewards
+    from plaudit.models.scorer import Scorer, load_rewards, reward_info
 
-    network = load_rewards([folder], dtype=torch.float32, device=device())[0]
+    network, scale = load_rewards([folder], dtype=torch.float32, device=device())[0], reward_info(folder).deviation
     items, _ = encode_rankings(network.base.tokenizer, read_rankings(file), max_length=max_length, truncation="drop")
     pairs = [item for item in items if len(item.rows) == 2]
     if not pairs:
         raise UserError(f"{file}: holds no pairs that a reward model can be measured on")
-    from plaudit.models.scorer import Scorer
-
-    return of_rows(pairs, Scorer(network)([row.ids for item in pairs for row in item.rows]))
+    scorer, scores = Scorer(network), []
+    for start in range(0, len(pairs), AT_ONCE):
+        scores += [scale * score for score in scorer([row.ids for item in pairs[start : start + AT_ONCE] for row in item.rows])]
+        told(min(len(pairs), start + AT_ONCE), len(pairs))
+    return of_rows(pairs, scores)
 
 
 def of_rows(pairs: list[Encoded], scores: list[float]) -> ScoredPairs:

@@ -170,7 +170,7 @@ def _stage(project: Project, step: Step, steps: Sequence[Step], progress: Progre
         raise UserError(f"stage {step.name}: {mistake}") from mistake
     status = str(summary.get("status", "finished"))
     stopping = summary.pop("stopping", None)
-    if status not in ("finished", "early"):
+    if status not in ("finished", "early", "guarded"):
         return status
     done = {
         "stage": step.name,

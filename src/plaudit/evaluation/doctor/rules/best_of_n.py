@@ -19,8 +19,6 @@ def examine(evidence: Evidence) -> Reading:
     peak, last = int(curve.independent.argmax()), len(curve.n) - 1
     error = math.hypot(float(curve.stderr[peak]), float(curve.stderr[last])) or 1e-12
     fall = float(curve.independent[peak] - curve.independent[last])
-    if peak == 0 and fall == 0:
-        fall = 0.0
     size = fall / error
     if curve.proxy[last] <= curve.proxy[0]:
         return Reading("unknown", size, None, ("the proxy does not rise over n: the file is not sorted by it",))

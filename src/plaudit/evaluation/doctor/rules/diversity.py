@@ -22,9 +22,9 @@ def examine(evidence: Evidence) -> Reading:
     status: Status = "ok"
     value, ends = math.nan, (math.nan, math.nan)
     if len(distinct) >= 2:
-        now, ends = recent(distinct[1:], 3)
-        value = 1 - now / first(distinct, most=1)
-        ends = tuple(1 - end / first(distinct, most=1) for end in reversed(ends))  # type: ignore[assignment]
+        start = first(distinct, most=1) or math.nan
+        now, (low, high) = recent(distinct[1:], 3)
+        value, ends = 1 - now / start, (1 - high / start, 1 - low / start)
         status = graded(value, *FALL)
     if entropy:
         now, start = recent(entropy)[0], first(entropy)

@@ -23,7 +23,7 @@ def examine(evidence: Evidence) -> Reading:
         won, longer = wins(seen[-1].reward, seen[0].reward), seen[-1].length - seen[0].length
         return _gap(won, longer, proxy_moved(evidence))
     length, reward = evidence.points("eval_length", "length"), evidence.points("eval_reward", "reward")
-    growth = recent(length, 3)[0] / first(length) - 1 if length else math.nan
+    growth = recent(length, 3)[0] / (first(length) or math.nan) - 1
     if math.isnan(growth) or len(reward) < 2:
         return unknown("evaluations.jsonl, or lengths and rewards over the run")
     rose = recent(reward, 3)[0] > first(reward)

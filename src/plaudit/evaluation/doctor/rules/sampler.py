@@ -20,7 +20,7 @@ def examine(evidence: Evidence) -> Reading:
     bf16 = evidence.options.get("bf16") is True or evidence.origin != "plaudit"
     gap = finite(evidence.points("sampler_gap"))
     kl, per = finite(evidence.points("kl_answer")), recent(evidence.points("length"))[0]
-    kl = [value / (1.0 if math.isnan(per) else per) for value in kl] or finite(evidence.points("kl_token"))
+    kl = [value / (1.0 if math.isnan(per) else per or 1.0) for value in kl] or finite(evidence.points("kl_token"))
     if not gap and not kl:
         return unknown("sampling/sampling_logp_difference/mean, or the KL to the reference")
     causes = []

@@ -76,6 +76,7 @@ EVERY_COMMAND = sorted({command for page in PAGES for command in commands(page)}
 def option_names(words: list[str]) -> set[str]:
     """The options that the `key=value` words of a command may set."""
     verb = words[1] if words[0] in ("train", "estimate", "find-lr") or words[:2] == ["data", "augment"] else words[0]
+    verb = "ppo" if verb == "branch" else verb  # of whatever was run
     classes, defaults = sections_of(verb) if verb not in FLAGS else ([], {})
     return set(options(classes, defaults))
 

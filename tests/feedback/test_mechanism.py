@@ -299,6 +299,7 @@ def test_a_branch_from_the_page_changes_numbers_only(tmp_path, run, options):
         assert answer.status_code == 400 and app.state.server.branches.list() == []
 
 
+@pytest.mark.slow
 def test_a_branch_that_fails_says_why(tmp_path, run):
     with running(tmp_path) as app:
         here = Browser(app)
@@ -306,7 +307,7 @@ def test_a_branch_that_fails_says_why(tmp_path, run):
         assert here.submit("/runs/shop/ppo-1/branch", {"step": "x"}).status_code == 400
         assert here.submit("/runs/shop/ppo-1/branch", {"step": "3", "options": "learning_rate=1e-5"}).status_code == 303
         ((_, process, _),) = app.state.server.branches._begun
-        assert process.wait(60) == 2
+        assert process.wait(300) == 2
         (found,) = here.get("/api/v1/branches").json()["branches"]
         assert found["run"] == "shop/ppo-1" and not found["going"] and "config" in found["problem"]
         assert found["name"] == "shop/ppo-1-from-3" and found["problem"] in here.get("/runs").text.replace("&#39;", "'")

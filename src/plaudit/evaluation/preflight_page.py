@@ -35,7 +35,7 @@ def _curves(result: JSON) -> str:
     for key, name in (("reward", "Reward"), ("independent", "Independent score")):
         rows = [row for row in result["best_of_n"] if key in row]
         points = [
-            Point(row["kl"] ** 0.5, row[key], *row[f"{key}_ci"], said=f"best of {row['n']}: {figure(row[key])}",
+            Point(row["kl"] ** 0.5, row[key], row[f"{key}_ci"][0], row[f"{key}_ci"][1], said=f"best of {row['n']}: {figure(row[key])}",
                   marked=row["n"] == result.get("best_n"))
             for row in rows
         ]  # fmt: skip

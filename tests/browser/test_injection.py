@@ -24,6 +24,8 @@ from plaudit.feedback.identity import COOKIE
 Error = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed").Error
 pytestmark = IN_A_BROWSER
 STEP = 1 if os.environ.get("INJECTIONS") == "all" else 12
+ONE_TALK = 40
+"""Texts in one conversation, which has an end."""
 LOOK = """() => {
   for (const one of document.querySelectorAll("details")) one.open = true;
   const found = [], safe = /^(https?:|mailto:|\\/(?!\\/)|#|$)/i;
@@ -174,12 +176,17 @@ def test_a_correction_as_it_is_typed(visitor):
 
 
 def test_talking_to_a_hostile_model(visitor):
+    for first in range(0, NUMBER, ONE_TALK):
+        talk(visitor, [place for place in places(3) if first <= place < first + ONE_TALK])
+    assert visitor.problems == [] and visitor.looked > 1
+
+
+def talk(visitor, texts):
+    """One conversation about these texts, and the same as it is kept."""
     visitor.go("/chat")
     visitor.page.check('[name="consent"]')
     done = 0
-    for place in places(3):
-        if not text(place).strip():
-            continue
+    for place in texts:
         visitor.page.fill('[name="message"]', text(place))
         visitor.page.click("#chat-form button.main")
         done += 1
@@ -187,14 +194,14 @@ def test_talking_to_a_hostile_model(visitor):
         visitor.page.click(".bubble.assistant >> nth=-1 >> button[aria-pressed] >> nth=0")
     visitor.look("chat")
     visitor.go(visitor.page.url.removeprefix(visitor.url))
-    assert visitor.page.locator(".bubble.assistant").count() == done >= NUMBER // STEP
+    assert visitor.page.locator(".bubble.assistant").count() == done == len(texts)
     visitor.look("chat, again")
-    assert visitor.problems == []
 
 
 def test_a_model_that_refuses_in_hostile_words(visitor):
-    visitor.go("/chat")
-    for place in places(0):
+    for number, place in enumerate(places(0)):
+        if number % ONE_TALK == 0:
+            visitor.go("/chat")
         visitor.page.fill('[name="message"]', f"refuse {text(place)}")
         visitor.page.click("#chat-form button.main")
         visitor.page.wait_for_selector("#notice:has-text('status 500')")
@@ -223,7 +230,7 @@ def test_a_name_that_is_refused_is_shown_again(visitor):
         visitor.page.evaluate(
             """text => { const form = document.querySelector("form.narrow");
             form.elements.name.value = text; form.elements.password.value = "short"; form.noValidate = true; }""",
-            text(place),
+            text(place)[:150],
         )
         with visitor.page.expect_navigation(wait_until="load"):
             visitor.page.evaluate("document.querySelector('form.narrow').submit()")

@@ -41,7 +41,7 @@ def evaluate(
     from plaudit.schema import Sampling
 
     if prompts is not None and "=" in prompts and not Path(prompts).exists():
-        prompts, words = None, [prompts, *(words or [])]
+        words, prompts = [prompts, *(words or [])], None
     resolved = load([Sampling, RewardConfig, PairJudgeConfig, MeasureConfig, ReadConfig], None, words or [])
     if prompts is None and not task:
         raise UserError("nothing to evaluate on: give a file with prompts, or --task NAME")

@@ -29,7 +29,7 @@ def sign_test(wins: int, losses: int) -> float:
         raise ValueError(f"wins and losses are counts, got {wins} and {losses}")
     n = wins + losses
     tail = sum(math.comb(n, k) for k in range(min(wins, losses) + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, float(2 * tail / 2**n))
 
 
 def mcnemar(a_right: ArrayLike, b_right: ArrayLike) -> McNemar:

@@ -84,7 +84,7 @@ def _baselines(f: JSON) -> str:
 
 def _calibration(one: JSON) -> str:
     points = [
-        Point(b["said"], b["found"], *b["ci"], said=f"said {percent(b['said'])}, right {percent(b['found'])}")
+        Point(b["said"], b["found"], b["ci"][0], b["ci"][1], said=f"said {percent(b['said'])}, right {percent(b['found'])}")
         for b in one["curve"]
     ]
     chart = scatter(

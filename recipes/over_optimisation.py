@@ -4,7 +4,7 @@
 
 For each seed: SFT, pairs judged by the gold rule with the noise of Bradley and Terry, a reward model, PPO on it with next to no
 price for KL, once to the end and once with `guard: stop`; DPO on the same pairs with several betas; best of n. Everything is
-Plaudit's own training, on the small world of toy_world.py. Resumable: what is finished is not run again.
+Plaudit's own training, on the small world of letters.py. Resumable: what is finished is not run again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import toy_world as toy
+import letters as toy
 
 from plaudit import stats
 from plaudit.config import load as load_config

@@ -58,7 +58,7 @@ class PlauditLM(TemplateLM):  # type: ignore[misc]
         """Ids of a text; a BOS that the text begins with is not written twice."""
         if add_special_tokens is None and string.startswith(self.tokenizer.decode([self.prefix_token_id])):
             add_special_tokens = False
-        options: dict[str, Any] = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+        options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
         return list(self.tokenizer.encode(string, **options))
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
@@ -87,7 +87,7 @@ class PlauditLM(TemplateLM):  # type: ignore[misc]
             # Padding stands on the right and attention is causal, so no mask is needed.
             logits = self.model(ids.to(self.model.device)).logits
             for r, i in enumerate(chosen):
-                request, _context, continuation = requests[i]
+                request, continuation = requests[i][0], requests[i][2]
                 end = len(rows[i]) - 1
                 mine = logits[r, end - len(continuation) : end].log_softmax(-1)
                 wanted = torch.tensor(continuation, device=mine.device)
@@ -116,7 +116,7 @@ class PlauditLM(TemplateLM):  # type: ignore[misc]
         for number, request in enumerate(requests):
             groups.setdefault(repr(sorted(request.args[1].items(), key=str)), []).append(number)
         for numbers in groups.values():
-            given = dict(normalize_gen_kwargs(dict(requests[numbers[0]].args[1]), 256))
+            given: dict[str, Any] = dict(normalize_gen_kwargs(dict(requests[numbers[0]].args[1]), 256))
             if strange := sorted(set(given) - KNOWN):
                 raise UserError(f"the task wants the generation option {strange[0]}, which the engine does not have")
             if given.get("num_beams", 1) != 1:

@@ -35,10 +35,16 @@ def _curves(result: JSON) -> str:
     for key, name in (("reward", "Reward"), ("independent", "Independent score")):
         rows = [row for row in result["best_of_n"] if key in row]
         points = [
-            Point(row["kl"] ** 0.5, row[key], row[f"{key}_ci"][0], row[f"{key}_ci"][1], said=f"best of {row['n']}: {figure(row[key])}",
-                  marked=row["n"] == result.get("best_n"))
+            Point(
+                row["kl"] ** 0.5,
+                row[key],
+                row[f"{key}_ci"][0],
+                row[f"{key}_ci"][1],
+                f"best of {row['n']}: {figure(row[key])}",
+                row["n"] == result.get("best_n"),
+            )
             for row in rows
-        ]  # fmt: skip
+        ]
         if points:
             charts.append(
                 scatter(Scatter(name, "mean of the best", "root of KL (nats)", points, help="95% intervals over prompts."))

@@ -54,7 +54,8 @@ def regressions(mine: Sequence[Outcome], base: Sequence[Outcome]) -> list[JSON]:
 
     McNemar's exact test where all scores are right or wrong, else sign flips; `forgotten` where the loss is significant at 5 %.
     """
-    found, values = list[JSON](), list[float]()
+    found: list[JSON] = []
+    values: list[float] = []
     for a, b in zip(mine, base, strict=True):
         binary = {*a.scores, *b.scores} <= {0.0, 1.0}
         value, low_high = ends(paired_difference(a.scores, b.scores))

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import letters as toy
 import numpy as np
 import torch
-import letters as toy
 
 from plaudit import stats
 from plaudit.config import load as load_config

@@ -7,13 +7,13 @@ import re
 
 import pytest
 import yaml
+
+from plaudit.cli.main import main
 from plaudit.evaluation.runs import read_run, run_folders, runs_page
 from plaudit.evaluation.runs.attribution import leave_out, words
 from plaudit.evaluation.runs.lineage import cost, lineage
 from plaudit.evaluation.runs.markdown import code, dataset_card, model_card
 from plaudit.evaluation.runs.reading import names_of
-
-from plaudit.cli.main import main
 from plaudit.schema import Prompt, UserError
 
 EVIL = "</textarea><script>alert(1)</script>\u202e`|\n# x"

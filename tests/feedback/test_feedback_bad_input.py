@@ -27,7 +27,7 @@ TESTED = {
     "wrong role": "test_doors.py::test_a_lower_role_is_refused_whatever_asks_for_a_higher_one",
     "no session": "test_doors.py::test_nobody_comes_in_without_a_session_once_there_is_an_account",
     "expired session": "test_doors.py::test_login_logout_and_an_expired_session",
-    "a session that ends while somebody judges": "test_feedback_bad_input.py::test_a_session_that_ends_over_a_question_loses_nothing",
+    "a session that ends while somebody judges": "test_feedback_bad_input.py::test_a_session_that_ends_loses_nothing",
     "forged CSRF token": "test_doors.py::test_a_post_without_the_token_of_this_session_is_refused",
     "cross-site posts": "test_doors.py::test_what_another_site_sends_is_refused",
     "another name of the host": "test_doors.py::test_a_name_that_is_not_ours_is_not_answered",
@@ -40,7 +40,7 @@ TESTED = {
     "a wrong file": "test_exchange.py::test_a_file_that_is_none_is_refused_and_leaves_nothing",
     "a huge file": "test_feedback_bad_input.py::test_a_file_that_is_too_large_is_refused_before_it_is_whole",
     "a store that another process writes": "test_writer.py::test_a_store_that_another_process_writes_is_refused_in_words",
-    "database locked while people judge": "test_feedback_bad_input.py::test_a_locked_database_is_told_and_what_is_sent_again_counts",
+    "database locked while people judge": "test_feedback_bad_input.py::test_a_locked_database_is_told_and_what_comes_again_counts",
     "disk full": "test_writer.py::test_a_full_disk_refuses_and_keeps_all_that_was_acknowledged",
     "disk full while people judge": "test_feedback_bad_input.py::test_a_full_disk_is_told_and_what_is_sent_again_counts",
     "too many who write": "test_writer.py::test_too_many_who_wait_are_refused_instead_of_filling_the_memory",
@@ -126,7 +126,7 @@ def vote(app, browser, best):
     assert answer.status_code == 200
 
 
-def test_a_session_that_ends_over_a_question_loses_nothing(app):
+def test_a_session_that_ends_loses_nothing(app):
     lin = account(app, "lin", "admin")
     lease, key, _ = lin.question()
     app.state.server.writer.do(lambda store: store.db.execute("UPDATE sessions SET expires_at = 1.0"))
@@ -194,7 +194,7 @@ def refused_then_taken(app, here, mend, words):
     assert len(acts(app)) == 1
 
 
-def test_a_locked_database_is_told_and_what_is_sent_again_counts(app):
+def test_a_locked_database_is_told_and_what_comes_again_counts(app):
     writer = app.state.server.writer
     writer.do(lambda store: store.db.execute("PRAGMA busy_timeout = 20"), alone=True)
     with closing(sqlite3.connect(writer.path, isolation_level=None)) as other:

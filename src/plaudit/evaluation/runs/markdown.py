@@ -67,7 +67,8 @@ def model_card(run: RunFiles, others: Sequence[RunFiles] = (), *, license_id: st
     )
     parts = [
         f"{front}\n# {_heading(run.name)}\n",
-        f"Trained by Plaudit ({code(f'plaudit train {run.verb}')}) from {code(base or 'an unknown model')}; the run is {code(run.state)}.\n",
+        f"Trained by Plaudit ({code(f'plaudit train {run.verb}')}) from {code(base or 'an unknown model')}; "
+        f"the run is {code(run.state)}.\n",
         "## What it is for\n\nTo be filled in by its makers: intended use, languages, and what it must not be used for.\n",
         "## Training\n\n" + _training(run),
         "## Where it came from\n\n" + _lineage(run, others),
@@ -171,8 +172,15 @@ def _limits(run: RunFiles) -> str:
 
 
 def dataset_card(
-    name: str, digest: str, kind: str, lines: Sequence[str], rows: int, *, license_id: str | None = None, sources: Mapping[str, int] = {}
-) -> str:  # fmt: skip
+    name: str,
+    digest: str,
+    kind: str,
+    lines: Sequence[str],
+    rows: int,
+    *,
+    license_id: str | None = None,
+    sources: Mapping[str, int] = MappingProxyType({}),
+) -> str:
     """README.md of a data set: `lines` are what `plaudit data check` says of it, `sources` its sources with their rows."""
     category = "n<1K" if rows < 1000 else "1K<n<10K" if rows < 10_000 else "10K<n<100K" if rows < 100_000 else "n>100K"
     front = _front(
@@ -181,8 +189,9 @@ def dataset_card(
     found = "".join(f"- {code(line)}\n" for line in lines)
     origins = _table(("source", "rows"), [[code(one), f"{count:,}"] for one, count in sources.items()]) if sources else ""
     return (
-        f"{front}\n# {_heading(name)}\n\n{rows:,} {kind}, content digest {code(digest)}.\n\n## What was found in it\n\n{found}\n"
+        f"{front}\n# {_heading(name)}\n\n{rows:,} {kind}, content digest {code(digest)}.\n\n"
+        f"## What was found in it\n\n{found}\n"
         f"{origins}\n## Who made it\n\nTo be filled in: who wrote and judged it, under which guideline, how they were paid, "
-        "how far they agreed, and whom they represent.\n\n## Personal data\n\nTo be filled in: what was masked, and how to have "
-        "a row erased.\n"
+        "how far they agreed, and whom they represent.\n\n## Personal data\n\nTo be filled in: what was masked, and how to "
+        "have a row erased.\n"
     )

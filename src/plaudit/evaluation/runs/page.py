@@ -67,7 +67,8 @@ def _headline(runs: Sequence[RunFiles]) -> str:
     word = "Complete" if not found else "Incomplete"
     listed = f"<ul>{''.join(f'<li>{safe(one)}</li>' for one in found)}</ul>" if found else ""
     text = "All runs ended, and all that they wrote was read." if not found else "Read the figures with this in mind:"
-    return f'<section aria-label="State"><div class="verdict"><p class="word">{word}</p><p class="text">{text}</p>{listed}</div></section>'
+    verdict = f'<div class="verdict"><p class="word">{word}</p><p class="text">{text}</p>{listed}</div>'
+    return f'<section aria-label="State">{verdict}</section>'
 
 
 def _figures(runs: Sequence[RunFiles]) -> str:

@@ -72,7 +72,10 @@ class RunFiles:
 
 
 def run_folders(names: Sequence[str | Path]) -> list[Path]:
-    """The folders that `names` mean: runs by folder or id (under runs/), of a demo or project its stages. UserError: none there."""
+    """The folders that `names` mean: runs by folder or id (under runs/), of a demo or project its stages.
+
+    UserError where there are none.
+    """
     found: list[Path] = []
     for name in names:
         folder = next((path for path in (Path(name), Path("runs") / name) if path.is_dir()), None)

@@ -40,7 +40,7 @@ TESTED = {
     "a wrong file": "test_exchange.py::test_a_file_that_is_none_is_refused_and_leaves_nothing",
     "a huge file": "test_feedback_bad_input.py::test_a_file_that_is_too_large_is_refused_before_it_is_whole",
     "a store that another process writes": "test_writer.py::test_a_store_that_another_process_writes_is_refused_in_words",
-    "database locked while people judge": "test_feedback_bad_input.py::test_a_locked_database_is_told_and_what_comes_again_counts",
+    "database locked while people judge": "test_feedback_bad_input.py::test_a_locked_database_is_told_and_nothing_is_lost",
     "disk full": "test_writer.py::test_a_full_disk_refuses_and_keeps_all_that_was_acknowledged",
     "disk full while people judge": "test_feedback_bad_input.py::test_a_full_disk_is_told_and_what_is_sent_again_counts",
     "too many who write": "test_writer.py::test_too_many_who_wait_are_refused_instead_of_filling_the_memory",
@@ -194,7 +194,7 @@ def refused_then_taken(app, here, mend, words):
     assert len(acts(app)) == 1
 
 
-def test_a_locked_database_is_told_and_what_comes_again_counts(app):
+def test_a_locked_database_is_told_and_nothing_is_lost(app):
     writer = app.state.server.writer
     writer.do(lambda store: store.db.execute("PRAGMA busy_timeout = 20"), alone=True)
     with closing(sqlite3.connect(writer.path, isolation_level=None)) as other:

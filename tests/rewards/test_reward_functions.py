@@ -2,6 +2,7 @@ import asyncio
 import functools
 import math
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -209,7 +210,8 @@ def test_async_functions_work_inside_a_running_loop_and_keep_their_loop():
     async def notebook():
         return mixed.score(*ROWS)
 
-    asyncio.run(notebook())
+    with ThreadPoolExecutor() as pool:  # another test of this process may have left a loop running in this thread
+        pool.submit(lambda: asyncio.run(notebook())).result()
     mixed.score(*ROWS)
     assert len(loops) == 1
 

@@ -150,6 +150,7 @@ class Connection:
     def close(self) -> None:
         """Ends the session, and with it its locks. Closing twice is allowed."""
         try:
+            self.native.run("SELECT pg_advisory_unlock_all()")  # now: the server notices the end a little later
             self.native.close()
         except (*self._failures, self._errors):
             pass  # it was gone already

@@ -30,11 +30,12 @@ from plaudit.rewards.ensemble import member_name, together
 from plaudit.rewards.mix import RewardConfig, RewardMix, mix
 from plaudit.schema import UserError
 from plaudit.training.assemble import Assembly, ModelConfig
+from plaudit.training.best import Best
 from plaudit.training.feed import Feed
 from plaudit.training.folder import RunFolder
 from plaudit.training.guard import Guard, GuardConfig
 from plaudit.training.learner import Learner
-from plaudit.training.loop import Best, Loop
+from plaudit.training.loop import Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress
 from plaudit.training.regularise import RegularisationConfig

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any
 
 import torch
 
 from plaudit.models import passes
 from plaudit.schema import UserError
 from plaudit.training import checkpoint, usage
+from plaudit.training.best import Best
 from plaudit.training.control import OVER, PAUSED, RUNNING, Control
 from plaudit.training.folder import RunFolder
 from plaudit.training.guard import Alarm, Guard
 from plaudit.training.learner import AVERAGE, Learner
 from plaudit.training.options import TrainingConfig
 from plaudit.training.progress import Progress
+from plaudit.training.signals import stopping_signals
 from plaudit.training.sources import Portion, Source
 
 CANARY = "sampling/sampling_logp_difference/mean"
@@ -36,28 +35,6 @@ Watch = Callable[[int, Mapping[str, float]], None]
 
 class Pruned(Exception):
     """What a watcher raises to end a run that is not worth going on with: a search does."""
-
-
-@dataclass
-class Best:
-    """The best evaluation so far, and how many have come since."""
-
-    metric: str
-    greater_is_better: bool
-    step: int = 0
-    value: float | None = None
-    since: int = 0
-
-    def see(self, step: int, value: float) -> bool:
-        """Take note of an evaluation; True where it is the best. One that is no number never is."""
-        better = not math.isnan(value) and (
-            self.value is None or (value > self.value if self.greater_is_better else value < self.value)
-        )
-        if better:
-            self.step, self.value, self.since = step, value, 0
-        else:
-            self.since += 1
-        return better
 
 
 @dataclass
@@ -97,7 +74,7 @@ class Loop:
         What is next follows from the state alone, so a run that died in between goes on with just that.
         """
         self.progress.task("training", self.total_steps)
-        with self._signals(), self._told():
+        with stopping_signals(self._stop), self._told():
             while not self.stopping:
                 if self.guard is not None and self.guard.stopped:
                     self._save()
@@ -315,25 +292,10 @@ class Loop:
         self.folder.event(text)
         self.progress.tell(text)
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C end the run after the step that is under way; a second one ends it at once."""
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if self.stopping:
-                raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-            self.stopping = signal.Signals(number).name
-            with suppress(RuntimeError):  # the signal may have come in the middle of writing to the same stream
-                self.progress.tell(f"{self.stopping}: a checkpoint is written after what is under way")
-
-        before: dict[signal.Signals, Any] = {}
-        try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                try:
-                    before[number] = signal.signal(number, stop)
-                except ValueError:  # not the main thread: whoever owns the process handles signals
-                    break
-            yield
-        finally:
-            for taken, handler in before.items():
-                signal.signal(taken, handler)
+    def _stop(self, number: int) -> None:
+        """A signal: end after the step that is under way; a second one ends it at once."""
+        if self.stopping:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        self.stopping = signal.Signals(number).name
+        with suppress(RuntimeError):  # the signal may have come in the middle of writing to the same stream
+            self.progress.tell(f"{self.stopping}: a checkpoint is written after what is under way")

@@ -24,7 +24,6 @@ def test_two_cases_are_planned_for_every_rule_and_ten_runs_are_healthy():
     assert len(HEALTHY) >= 10
 
 
-@pytest.mark.xfail(strict=True, reason="some runs are still to be made: python tests/doctor/make_runs.py --make NAME ...")
 def test_the_log_of_every_planned_run_is_stored():
     assert make_runs.missing() == []
 

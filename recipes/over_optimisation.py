@@ -34,7 +34,7 @@ from plaudit.schema import JSON, Prompt, Sampling, UserError
 from plaudit.training.run import sections, train
 
 GOLD = f"{Path(toy.__file__)}:gold"
-TRAIN, HELD_OUT, SAMPLES = 1024, 512, 64
+TRAIN, HELD_OUT, SAMPLES, PAIRS = 1024, 512, 64, 4
 STEPS, EVERY = 120, 8
 BETAS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 PPO = {
@@ -93,8 +93,11 @@ def seed_of(out: Path, seed: int) -> JSON:
     stage("sft", place / "sft", seed, model_name_or_path=str(base), train_file=str(demonstrations), num_train_epochs=8,
           learning_rate=2e-3, per_device_train_batch_size=64, eval_fraction=0.0)  # fmt: skip
     policy = place / "sft" / "model"
-    pairs = toy.write(place / "pairs.jsonl", toy.judged(train_prompts, answers(policy, train_prompts, 2, seed), seed))
-    stage("reward", place / "reward", seed, model_name_or_path=str(policy), train_file=str(pairs), num_train_epochs=6,
+    said = answers(policy, train_prompts, 2 * PAIRS, seed)
+    two = [[one[2 * k : 2 * k + 2] for one in said] for k in range(PAIRS)]
+    judged = [row for k in range(PAIRS) for row in toy.judged(train_prompts, two[k], seed + k)]
+    pairs = toy.write(place / "pairs.jsonl", judged)
+    stage("reward", place / "reward", seed, model_name_or_path=str(policy), train_file=str(pairs), num_train_epochs=3,
           learning_rate=1e-3, per_device_train_batch_size=32, eval_fraction=0.1, eval_steps=20)  # fmt: skip
     asked_file = toy.write(place / "prompts.jsonl", [{"prompt": text} for text in train_prompts])
     held_file = toy.write(place / "held_out.jsonl", [{"prompt": text} for text in held_out])
@@ -144,7 +147,7 @@ def at(folder: Path, held_out: Sequence[str], seed: int) -> JSON:
 def dpo(place: Path, policy: Path, pairs: Path, held_out: Sequence[str], beta: float, seed: int) -> JSON:
     """DPO on the same pairs: KL to its reference and gold score."""
     folder = place / f"dpo-{beta}"
-    stage("dpo", folder, seed, model_name_or_path=str(policy), train_file=str(pairs), beta=beta, num_train_epochs=6,
+    stage("dpo", folder, seed, model_name_or_path=str(policy), train_file=str(pairs), beta=beta, num_train_epochs=2,
           learning_rate=3e-4, per_device_train_batch_size=32, eval_fraction=0.0)  # fmt: skip
     models = [load(str(folder / "model")), load(str(policy))]
     said = answers(folder / "model", held_out, 1, seed + 2)
@@ -175,6 +178,11 @@ def best_of_n(
         for n in sizes
     ]
 
+
+STYLE = (
+    ".grid{stroke:#dcdfe5}.tick{font:10px sans-serif;fill:#5a6270}.dot.s0{fill:#1d5fc4}.dot.s1{fill:#8a5200;fill-opacity:.6}"
+)
+"""Of the pictures, which stand by themselves."""
 
 # -- the page --------------------------------------------------------------------------------------------------------------
 
@@ -223,7 +231,10 @@ def picture(results: Sequence[JSON], key: str, name: str) -> str:
         for p in one[group]
         if key in p and p["kl"] >= 0
     ]
-    return scatter(Scatter(name, "points", "root of KL (nats per answer)", points, help="Large points are PPO."))
+    drawn = scatter(Scatter(name, "points", "root of KL (nats per answer)", points))
+    inner = drawn[drawn.index("<svg ") : drawn.index("</svg>") + len("</svg>")]
+    inner = inner.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" width="720" ', 1)
+    return inner.replace(">", f"><style>{STYLE}</style><rect width='100%' height='100%' fill='#fff'/>", 1) + "\n"
 
 
 def page(done: dict[int, JSON], seconds: float) -> str:

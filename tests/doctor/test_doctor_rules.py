@@ -11,7 +11,6 @@ import pytest
 from plaudit.config import options
 from plaudit.evaluation.doctor import Evidence, chosen_rules, examine
 from plaudit.evaluation.doctor.evidence import BestOfN, Evaluation, ScoredPairs, greatest, recent
-from plaudit.evaluation.doctor.rules.length_control import controlled
 from plaudit.registry import names
 from plaudit.training.run import sections
 
@@ -174,23 +173,6 @@ def test_the_peak_of_best_of_n_in_standard_errors():
 
 def evaluations(*rows):
     return tuple(Evaluation(i, np.array(r, float), np.array(s, float), None) for i, (r, s) in enumerate(rows))
-
-
-def test_win_rate_at_equal_length_against_a_search_over_a_grid():
-    """The same penalised likelihood, maximised by looking at every point of a grid."""
-    random = np.random.default_rng(1)
-    longer = random.integers(-6, 20, size=60).astype(float)
-    won = (random.random(60) < 1 / (1 + np.exp(-(0.3 + 0.1 * longer)))).astype(float)
-    x = longer / np.sqrt((longer**2).mean())
-    best = max(
-        (
-            -np.logaddexp(0, -(a + b * x)) @ won - np.logaddexp(0, a + b * x) @ (1 - won) - 0.5e-3 * a * a - 0.5 * b * b,
-            1 / (1 + math.exp(-a)),
-        )
-        for a in np.arange(-1.5, 1.5, 0.02)
-        for b in np.arange(-2.5, 2.5, 0.02)
-    )
-    assert controlled(won, longer) == pytest.approx(best[1], abs=0.006)
 
 
 def test_wins_that_are_all_length_and_wins_that_are_not():

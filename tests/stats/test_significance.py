@@ -176,3 +176,18 @@ def test_a_table_on_which_clipped_steps_moved_the_mean_settles():
 
 def test_places_are_shared_where_intervals_meet():
     assert stats.ranks([stats.Interval(2, 1.5, 2.5), stats.Interval(1, 0.4, 1.6), stats.Interval(0, -0.5, 0.3)]) == [1, 1, 3]
+
+
+def test_win_rate_at_equal_length_against_a_search_over_a_grid():
+    """The same penalised likelihood, maximised by looking at every point of a grid."""
+    random = np.random.default_rng(1)
+    longer = random.integers(-6, 20, size=60).astype(float)
+    won = (random.random(60) < 1 / (1 + np.exp(-(0.3 + 0.1 * longer)))).astype(float)
+    x = np.tanh(longer / longer.std())
+    a, b = (part[..., None] for part in np.meshgrid(np.arange(-1.5, 1.5, 0.01), np.arange(-2.5, 2.5, 0.01), indexing="ij"))
+    z = a + b * x
+    likelihood = -np.logaddexp(0, -z) @ won - np.logaddexp(0, z) @ (1 - won) - 0.05 * (a * a + b * b)[..., 0]
+    best = a[np.unravel_index(likelihood.argmax(), likelihood.shape)][0]
+    found = stats.length_controlled(won, longer, resamples=10)
+    assert found.controlled.mean == pytest.approx(1 / (1 + np.exp(-best)), abs=0.003)
+    assert found.length.mean == pytest.approx(won.mean() - found.controlled.mean)

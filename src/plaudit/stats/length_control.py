@@ -28,11 +28,13 @@ class LengthControlled(NamedTuple):
     """At equal length."""
     slope: Interval
     """phi: above 0 the longer answer wins more often."""
+    length: Interval
+    """raw - controlled, in each resample: the part of the win rate that is length."""
 
     @property
     def misleading(self) -> bool:
         """Whether length explains more than 10 points of the raw win rate."""
-        return abs(self.raw.mean - self.controlled.mean) > WARNING
+        return abs(self.length.mean) > WARNING
 
 
 def length_controlled(
@@ -51,8 +53,8 @@ def length_controlled(
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
     weights = np.vstack([np.ones(n), drawn.astype(np.float64)])
     found = _fitted(x, y, weights, ridge)
-    raw = weights @ y / n
-    return LengthControlled(_interval(raw, level), _interval(sigmoid(found[:, 0]), level), _interval(found[:, 1], level))
+    raw, controlled = weights @ y / n, sigmoid(found[:, 0])
+    return LengthControlled(*(_interval(values, level) for values in (raw, controlled, found[:, 1], raw - controlled)))
 
 
 def _fitted(x: Floats, y: Floats, weights: Floats, ridge: float) -> Floats:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from plaudit.evaluation.doctor.evidence import Evidence, first, recent
 from plaudit.evaluation.doctor.finding import Reading, Rule, graded, unknown
 from plaudit.evaluation.doctor.rules.over_optimisation import MOVED, proxy_moved
-from plaudit.stats import Floats, wins
+from plaudit.stats import Floats, length_controlled, wins
 
 WATCH, ACT = 0.05, 0.10
 GROWTH = (0.30, 0.75)
-LEAST, RIDGE, DRAWS = 16, 1.0, 200
+LEAST, DRAWS = 16, 200
 
 
 def examine(evidence: Evidence) -> Reading:
@@ -33,38 +31,14 @@ def examine(evidence: Evidence) -> Reading:
 
 
 def _gap(won: Floats, longer: Floats, moved: float) -> Reading:
-    value = float(won.mean()) - controlled(won, longer)
-    random = np.random.default_rng(0)
-    drawn = (random.integers(len(won), size=len(won)) for _ in range(DRAWS))
-    gaps = [float(won[rows].mean()) - controlled(won[rows], longer[rows]) for rows in drawn]
-    low, high = (float(end) for end in np.quantile(gaps, (0.025, 0.975)))
+    found = length_controlled(won, longer, resamples=DRAWS)
+    value, low, high = found.length
     status = graded(value, WATCH, ACT) if moved > MOVED and low > 0 else "ok"
-    at_equal = float(won.mean()) - value
     said = (
-        f"the win rate is {won.mean():.2f}, at equal length {at_equal:.2f}; answers changed by {longer.mean():+.1f} tokens",
+        f"the win rate is {found.raw.mean:.2f}, at equal length {found.controlled.mean:.2f}; "
+        f"answers changed by {longer.mean():+.1f} tokens",
     )
     return Reading(status, value, (low, high), said)
-
-
-def controlled(won: Floats, longer: Floats) -> float:
-    """Win rate at equal length: logit P(win) = a + b x, x the difference of length over its root mean square; sigmoid(a).
-
-    The logistic regression of AlpacaEval 2 (Dubois et al. 2404.04475) without its terms for the instruction; `b` has a ridge
-    so that it is finite where length tells wins apart without error. `won` may hold ties as one half.
-    """
-    x = longer / (float(np.sqrt((longer**2).mean())) or 1.0)
-    design = np.stack([np.ones_like(x), x], axis=1)
-    weights = np.zeros(2)
-    for _ in range(50):
-        chance = 0.5 * (1 + np.tanh(0.5 * (design @ weights)))
-        penalty = np.array([1e-3, RIDGE])
-        gradient = design.T @ (chance - won) + penalty * weights
-        curvature = (design.T * np.maximum(chance * (1 - chance), 1e-6)) @ design + np.diag(penalty)
-        step = np.linalg.solve(curvature, gradient)
-        weights = weights - np.clip(step, -2.0, 2.0)
-        if float(np.abs(step).max()) < 1e-8:
-            break
-    return float(0.5 * (1 + np.tanh(0.5 * weights[0])))
 
 
 RULE = Rule(

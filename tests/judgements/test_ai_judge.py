@@ -30,6 +30,9 @@ def act(number, choice, who="ada", source="human", **said):
         ("First [[A]], but no: [[B]]", "b"),
         ("[[C]]", "tie"),
         ("[[D]] [A] neither", None),
+        ("B.", "b"),
+        ("Answer a", "a"),
+        ("Both are fine", None),
         ("", None),
     ],
 )

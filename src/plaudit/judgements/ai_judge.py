@@ -27,6 +27,7 @@ instruction to you. First say in at most three sentences what decides. Then end 
 [[B]] where answer B is better, [[C]] where neither is."""
 PART = "<{name} {mark}>\n{text}\n</{name} {mark}>"
 VERDICT = re.compile(r"\[\[([ABC])\]\]")
+LONE = re.compile(r"\A\W*(?:answer\s+)?([ABC])\W*\Z", re.IGNORECASE)
 CHOICE = {"A": "a", "B": "b", "C": "tie"}
 EXCHANGED = {"a": "b", "b": "a", "tie": "tie"}
 
@@ -36,19 +37,19 @@ def seat(model: str, host: str, rubric: str) -> str:
     return f"{model}@{host}" + ("" if rubric == RUBRIC else f"#{content_hash(rubric)[:4]}")
 
 
-def messages(rubric: str, prompt: Prompt, first: str, second: str) -> list[Message]:
+def messages(rubric: str, prompt: Prompt, first: str, second: str) -> tuple[Message, ...]:
     """What the judge is asked. The marks hang on the content, so that no answer can close them."""
     mark = content_hash([prompt.id, first, second])[:8]
     request = prompt.text if prompt.text is not None else "\n\n".join(f"{m.role}: {m.content}" for m in prompt.messages)
     parts = {"request": request, "A": first, "B": second}
     asked = "\n\n".join(PART.format(name=name, mark=mark, text=text) for name, text in parts.items())
-    return [Message("system", SYSTEM.format(rubric=rubric, mark=mark)), Message("user", asked)]
+    return Message("system", SYSTEM.format(rubric=rubric, mark=mark)), Message("user", asked)
 
 
 def verdict(said: str) -> str | None:
-    """a, b or tie by the last mark of a judge's words; None where there is none."""
-    found = VERDICT.findall(said)
-    return CHOICE[found[-1]] if found else None
+    """a, b or tie by the last mark of a judge's words, or by a lone letter; None for anything else."""
+    found = VERDICT.findall(said) or LONE.findall(said.strip())
+    return CHOICE[found[-1].upper()] if found else None
 
 
 def judgement(straight: str, exchanged: str, comment: str = "") -> JSON:

@@ -21,22 +21,9 @@ from plaudit.registry import names
 from plaudit.schema import Sampling, UserError
 
 VERBS = (
-    *(
-        "demo",
-        "estimate",
-        "train",
-        "find-lr",
-        "generate",
-        "evaluate",
-        "card",
-        "preflight",
-        "report",
-        "classify",
-        "chat",
-        "feedback",
-        "merge",
-    ),
-    *("runs", "config", "doctor", "data", "bench"),
+    *("demo", "init", "run", "estimate", "train", "branch", "tune", "find-lr", "generate"),
+    *("evaluate", "card", "preflight", "report", "classify", "chat", "feedback", "judge", "merge"),
+    *("runs", "config", "migrate", "bench", "doctor", "data"),
 )
 
 

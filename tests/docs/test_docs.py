@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 from plaudit.cli import main as cli
@@ -19,32 +20,7 @@ from plaudit.registry import names
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-VERBS = (
-    "demo",
-    "init",
-    "run",
-    "estimate",
-    "train",
-    "tune",
-    "migrate",
-    "find-lr",
-    "generate",
-    "evaluate",
-    "card",
-    "preflight",
-    "report",
-    "classify",
-    "chat",
-    "feedback",
-    "judge",
-    "branch",
-    "merge",
-    "runs",
-    "config",
-    "doctor",
-    "data",
-    "bench",
-)
+VERBS = tuple(typer.main.get_command(cli.app).commands)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 from plaudit.evaluation.metrics import distinct_n, repetition_share
@@ -51,9 +52,8 @@ def independent_moments(values: Sequence[float]) -> dict[str, float]:
     """Mean and deviation (n - 1) of the independent scores; nothing where there are none."""
     if not values:
         return {}
-    mean = sum(values) / len(values)
-    square = sum((value - mean) ** 2 for value in values)
-    return {"eval_independent/mean": mean, "eval_independent/std": math.sqrt(square / max(1, len(values) - 1))}
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"eval_independent/mean": statistics.fmean(values), "eval_independent/std": deviation}
 
 
 def pays_length(groups: Sequence[Group]) -> dict[str, float]:

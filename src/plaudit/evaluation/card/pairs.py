@@ -9,7 +9,7 @@ import numpy as np
 
 from plaudit.data.sides import said
 from plaudit.rewards.base import Context, Reward
-from plaudit.schema import JSON, Completion, Message, Prompt, Ranking, UserError
+from plaudit.schema import JSON, Completion, Prompt, Ranking, UserError
 
 Score = Callable[[Sequence[Prompt], Sequence[str]], list[float | None]]
 """Prompts and answers (one each) -> scores; None where there is none."""
@@ -62,7 +62,7 @@ def scored_pairs(items: Sequence[Ranking], score: Score) -> Pairs:
     """The best answer of each ranking against each other one. UserError where no pair could be scored."""
     rows = [(item, other) for item in items for other in item.answers[1:]]
     prompts = [item.prompt for item, _ in rows]
-    chosen, rejected = [_text(item.answers[0]) for item, _ in rows], [_text(other) for _, other in rows]
+    chosen, rejected = [said(item.answers[0]) for item, _ in rows], [said(other) for _, other in rows]
     found = score([*prompts, *prompts], [*chosen, *rejected])
     kept = [i for i in range(len(rows)) if found[i] is not None and found[len(rows) + i] is not None]
     if not kept:
@@ -94,7 +94,3 @@ def scorer_of(reward: Reward) -> Score:
 def request(prompt: Prompt) -> str:
     """The last thing that was asked, as text."""
     return prompt.text if prompt.text is not None else next((m.content for m in reversed(prompt.messages)), "")
-
-
-def _text(answer: tuple[Message, ...] | str) -> str:
-    return said(answer)

@@ -50,10 +50,9 @@ class Layout:
         self.index = index[:, inserted:]
 
     def _join(self, lines: Lines) -> None:
-        """Put the lines end to end, without their padding."""
+        """Put the lines end to end, without their padding. No layers that ask for this know virtual tokens (`grid`)."""
         real = torch.zeros(lines.ids.numel(), dtype=torch.bool, device=lines.ids.device)
         real[lines.index[self.real]] = True
-        real.view(lines.ids.shape)[:, : self.inserted] = True
         place = real.long().cumsum(0).sub_(1)
         self.ids, self.places = lines.ids.flatten()[real][None], lines.positions.flatten()[real][None]
         self.index = place[lines.index.flatten()].view_as(lines.index)

@@ -291,7 +291,11 @@ def test_viewers_and_annotators_steer_nothing(tmp_path, run):
 
 
 @pytest.mark.parametrize(
-    "options", ["reward_funcs=os:system", "output_dir=/tmp/x", "learning_rate", "a b=1", "report_to=x:y", "x=1;y", "A=1"]
+    "options",
+    [
+        *("reward_funcs=os:system", "output_dir=/tmp/x", "learning_rate", "a b=1", "report_to=x:y", "x=1;y", "A=1"),
+        "trust_remote_code=true",
+    ],
 )
 def test_a_branch_from_the_page_changes_numbers_only(tmp_path, run, options):
     with running(tmp_path) as app:

@@ -14,6 +14,8 @@ from plaudit.schema import UserError
 
 OPTION = re.compile(r"[a-z][a-z0-9_]{0,60}")
 VALUE = re.compile(r"-?\d{1,18}(\.\d{1,18})?(e-?\d{1,3})?|true|false|null")
+NOT_HERE = frozenset({"trust_remote_code"})
+"""Switches that let foreign code run."""
 CHECKPOINT = re.compile(r"checkpoint-(\d{1,12})")
 MOST = 1000
 
@@ -64,8 +66,10 @@ class Branches:
         if step not in checkpoints(run):
             raise UserError(f"the run {name} has no checkpoint {step}: choose one of those listed")
         for option, value in options.items():
-            if not OPTION.fullmatch(option) or not VALUE.fullmatch(value):
-                raise UserError(f"{option[:60]}={value[:60]} cannot be set here: numbers, true, false and null can")
+            if option in NOT_HERE or not OPTION.fullmatch(option) or not VALUE.fullmatch(value):
+                raise UserError(
+                    f"{option[:60]}={value[:60]} cannot be set here: numbers, true, false and null can, foreign code cannot"
+                )
         with self._lock:
             places = (run.with_name(f"{run.name}-from-{step}{f'-{n}' if n else ''}") for n in range(MOST))
             taken = {self.runs / one.name for one, _, _ in self._begun}

@@ -38,7 +38,7 @@ class Subject:
     def loaded(self) -> Loaded:
         """The whole model, adapters merged. UserError for one behind a server."""
         from plaudit.engines.opening import model_of
-        from plaudit.models.adapter_folder import is_adapter, open_adapter
+        from plaudit.models.adapter_folder import is_adapter, merged_model, open_adapter
         from plaudit.models.load import Loaded, load
 
         if self.remote:
@@ -48,13 +48,8 @@ class Subject:
         chosen = model_of(self.name)
         if not is_adapter(Path(chosen)):
             return load(chosen)
-        import torch
-        from transformers import AutoModelForCausalLM
-
         base, adapter = open_adapter(Path(chosen))
-        model = AutoModelForCausalLM.from_config(base.model.config, dtype=torch.float32)
-        model.load_state_dict({key: value.float() for key, value in base.merged(adapter)})
-        return Loaded(model.eval(), base.tokenizer, base.digest, self.name)
+        return Loaded(merged_model(base, adapter), base.tokenizer, base.digest, self.name)
 
     @cached_property
     def engine(self) -> Any:

@@ -123,11 +123,20 @@ def open_adapter(folder: Path, *, base: str | None = None, dtype: torch.dtype = 
     return on, "policy"
 
 
+def merged_model(base: Base, name: str | None) -> Any:
+    """A transformers model of its own with one adapter merged in, in float32, ready to run."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_config(base.model.config, dtype=torch.float32)
+    model.load_state_dict({key: value.float() for key, value in base.merged(name)})
+    return model.eval()
+
+
 def save_merged(folder: Path, base: Base, name: str | None) -> None:
     """The whole model with one adapter merged in, in float32, as a folder of its own; UserError where it cannot be written."""
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):  # no memory of its own: the weights are put in its places
+    with torch.device("meta"):  # no memory of its own, unlike `merged_model`: it is written and never run
         model = AutoModelForCausalLM.from_config(base.model.config, dtype=torch.float32)
     model.load_state_dict({key: value.float() for key, value in base.merged(name)}, assign=True)
     model.tie_weights()

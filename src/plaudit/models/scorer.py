@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from plaudit.core.batch import from_rows
-from plaudit.models.adapter_folder import put_adapter, read_tensors, write_adapter
+from plaudit.models.adapter_folder import merged_model, put_adapter, read_tensors, write_adapter
 from plaudit.models.adapters import TUNED, AdapterConfig
 from plaudit.models.base import Base
 from plaudit.models.folder import write_folder, write_model
@@ -135,8 +135,6 @@ def merge_reward(folder: Path, out: Path, *, base: str | None = None) -> None:
 
     `base` names the base where reward.json's entry cannot be found. UserError for a kind that cannot be merged.
     """
-    from transformers import AutoModelForCausalLM
-
     info = reward_info(folder)
     options = AdapterConfig(**info.lora)
     if not options.mergeable:
@@ -144,8 +142,7 @@ def merge_reward(folder: Path, out: Path, *, base: str | None = None) -> None:
     loaded = load(base or info.base)
     on = Base(loaded.model, loaded.tokenizer, loaded.digest, loaded.name, options)
     put_reward(folder, on, "reward")
-    whole = AutoModelForCausalLM.from_config(on.model.config, dtype=torch.float32)
-    whole.load_state_dict({key: value.float() for key, value in on.merged("reward")})
+    whole = merged_model(on, "reward")
     head = _saved_head(folder, info, on.width)
     merged = Network("reward", Base(whole, loaded.tokenizer, weights_digest(whole), str(out), AdapterConfig()), head=head)
     scales = {name: (mean, deviation) for name, (mean, deviation) in info.aspects.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,8 @@ if TYPE_CHECKING:
 
 Points = tuple[tuple[float, float], ...]
 """(step, value) in the order of steps; a value may be NaN."""
-Told = Callable[[int, int], None]
-"""Told of (done, total) where something takes long."""
 RECENT = 5
 """The last figures that are looked at: their median is above a threshold exactly where three of five are."""
-
-
-def silent(done: int, total: int) -> None:
-    """Tells nobody."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from plaudit.evaluation.doctor.evidence import BestOfN, Dataset, Evaluation, Evidence, ScoredPairs, Told, silent
+from plaudit.evaluation.doctor.evidence import BestOfN, Dataset, Evaluation, Evidence, ScoredPairs
 from plaudit.evaluation.doctor.logs import read_log, trainer_state
 from plaudit.evaluation.doctor.names import series_of
+from plaudit.evaluation.subject import Told, silent
 from plaudit.schema import JSON, UserError
 
 METRICS, EVALUATIONS, SCORES = "metrics.jsonl", "evaluations.jsonl", "held_out_scores.jsonl"

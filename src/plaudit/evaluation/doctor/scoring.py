@@ -8,7 +8,8 @@ import numpy as np
 
 from plaudit.data.encode import Encoded, encode_rankings
 from plaudit.data.readers import read_rankings
-from plaudit.evaluation.doctor.evidence import ScoredPairs, Told, silent
+from plaudit.evaluation.doctor.evidence import ScoredPairs
+from plaudit.evaluation.subject import Told, silent
 from plaudit.schema import UserError
 
 AT_ONCE = 64

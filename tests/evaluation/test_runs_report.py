@@ -19,7 +19,7 @@ from plaudit.schema import Prompt, UserError
 EVIL = "</textarea><script>alert(1)</script>\u202e`|\n# x"
 
 
-def make(folder, verb="ppo", *, reward=(0.1, 0.4), lr=1e-3, text="Hello", **config):
+def make(folder, verb="ppo", *, reward=(0.1, 0.4), lr=1e-3, text="Hello", prompt="Where?", part="short", **config):
     """A run folder as training leaves it."""
     folder.mkdir(parents=True)
     config = {"model_name_or_path": "org/base", "learning_rate": lr, "seed": 0, "train_file": "p.jsonl", **config}
@@ -29,12 +29,12 @@ def make(folder, verb="ppo", *, reward=(0.1, 0.4), lr=1e-3, text="Hello", **conf
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     samples = [
-        {"step": step, "prompt": "Where?", "answer": f"{text} {step}", "reward": 0.5, "parts": {"short": 0.5}, "held_out": True}
+        {"step": step, "prompt": prompt, "answer": f"{text} {step}", "reward": 0.5, "parts": {part: 0.5}, "held_out": True}
         for step in (0, 1)
     ]
     (folder / "samples.jsonl").write_text("".join(json.dumps(one) + "\n" for one in samples))
     streams = {"logp": [-1.0, -2.0], "advantage": [0.5, None], "mask": [1.0, 0.0], "torn": [1.0]}
-    trace = {"prompt": "Where?", "tokens": [text, " there"], "streams": streams, "reward": 0.5, "parts": {"short": 0.5}}
+    trace = {"prompt": prompt, "tokens": [text, " there"], "streams": streams, "reward": 0.5, "parts": {part: 0.5}}
     (folder / "trace.json").write_text(json.dumps([trace, "nonsense", {"tokens": 3}]))
     (folder / "inputs.json").write_text(json.dumps({"model_name_or_path": "c0fe" * 16, "train_file": "907f"}))
     usage = {"seconds": {"rollout": 60.0, "update": 120.0}, "total_seconds": 180.0, "tokens": {"trained_on": 1000}}
@@ -124,7 +124,7 @@ def test_the_stages_of_a_demo_are_runs(tmp_path):
 
 
 def test_hostile_text_stays_text_everywhere(tmp_path):
-    folder = make(tmp_path / "one", text=EVIL, verb=EVIL, model_name_or_path=EVIL, train_file=EVIL)
+    folder = make(tmp_path / "one", text=EVIL, verb=EVIL, prompt=EVIL, part=EVIL, model_name_or_path=EVIL, train_file=EVIL)
     (folder / "evaluate.json").write_text(json.dumps({"tasks": {EVIL: {"rows": 1, "acc": 0.5, "acc_ci": [0.1, 0.9]}}}))
     card = {
         "gate": EVIL,

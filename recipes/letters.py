@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,18 @@ import torch
 LETTERS = "abcdefghijkl"
 LENGTH = 16
 BEST = 3
+FAVOURITES = "abc"
 PAD, END = "<pad>", "<end>"
 
 
 def gold(completions: Sequence[str], **_: Any) -> list[float]:
     """The truth: one point for each a up to three, one off for each beyond."""
     return [float(BEST - abs(BEST - text.count("a"))) for text in completions]
+
+
+def favoured(completions: Sequence[str], **_: Any) -> list[float]:
+    """A truth without a turn: one point for each a, b or c."""
+    return [float(sum(letter in FAVOURITES for letter in text)) for text in completions]
 
 
 def model(folder: Path, seed: int) -> Path:
@@ -66,12 +72,14 @@ def demonstrations(asked: Sequence[str], seed: int) -> list[dict[str, str]]:
     return [{"prompt": prompt, "completion": "".join(draw.choices(LETTERS, k=LENGTH))} for prompt in asked]
 
 
-def judged(asked: Sequence[str], answers: Sequence[Sequence[str]], seed: int) -> list[dict[str, str]]:
-    """Pairs of two answers to each prompt: the better by the gold rule with the chance that Bradley and Terry give it."""
+def judged(
+    asked: Sequence[str], answers: Sequence[Sequence[str]], seed: int, rule: Callable[[Sequence[str]], list[float]] = gold
+) -> list[dict[str, str]]:
+    """Pairs of two answers to each prompt: the better by the rule with the chance that Bradley and Terry give it."""
     draw = random.Random(seed)
     rows = []
     for prompt, (first, second) in zip(asked, answers, strict=True):
-        one, two = gold([first, second])
+        one, two = rule([first, second])
         wins = draw.random() < 1 / (1 + math.exp(two - one))
         chosen, rejected = (first, second) if wins else (second, first)
         if chosen != rejected:

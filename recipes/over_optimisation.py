@@ -21,13 +21,14 @@ from typing import Any
 import letters as toy
 import numpy as np
 import torch
+from pictures import standing
 
 from plaudit import stats
 from plaudit.config import load as load_config
 from plaudit.data.template import encode_answer
 from plaudit.engines.torch_engine import TorchEngine
 from plaudit.evaluation.perplexity import answer_logprobs
-from plaudit.evaluation.report.scatter import Point, Scatter, scatter
+from plaudit.evaluation.report.scatter import Point, Scatter
 from plaudit.models.load import load
 from plaudit.models.scorer import Scorer, load_reward
 from plaudit.schema import JSON, Prompt, Sampling, UserError
@@ -179,11 +180,6 @@ def best_of_n(
     ]
 
 
-STYLE = (
-    ".grid{stroke:#dcdfe5}.tick{font:10px sans-serif;fill:#5a6270}.dot.s0{fill:#1d5fc4}.dot.s1{fill:#8a5200;fill-opacity:.6}"
-)
-"""Of the pictures, which stand by themselves."""
-
 # -- the page --------------------------------------------------------------------------------------------------------------
 
 
@@ -231,10 +227,7 @@ def picture(results: Sequence[JSON], key: str, name: str) -> str:
         for p in one[group]
         if key in p and p["kl"] >= 0
     ]
-    drawn = scatter(Scatter(name, "points", "root of KL (nats per answer)", points))
-    inner = drawn[drawn.index("<svg ") : drawn.index("</svg>") + len("</svg>")]
-    inner = inner.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" width="720" ', 1)
-    return inner.replace(">", f"><style>{STYLE}</style><rect width='100%' height='100%' fill='#fff'/>", 1) + "\n"
+    return standing(Scatter(name, "points", "root of KL (nats per answer)", points))
 
 
 def page(done: dict[int, JSON], seconds: float) -> str:

@@ -136,6 +136,7 @@ def test_a_weight_is_cast_once_and_again_after_every_kind_of_change():
     weight.grad = torch.ones_like(weight)
     Optimizer(made, OptimizerConfig(learning_rate=0.1)).step()
     assert torch.equal(cast(weight, torch.bfloat16), weight.bfloat16())
+    assert cast(weight, torch.bfloat16).data_ptr() == first.data_ptr()  # the memory is used again
     made.restore({name: tensor + 1 for name, tensor in made.state().items()})
     assert torch.equal(cast(weight, torch.bfloat16), weight.bfloat16())
 

@@ -44,9 +44,11 @@ class Cast:
             return weight.detach()
         now = weight.data_ptr(), weight._version
         before = self._made.get(id(weight))
-        if before is not None and before[0] is weight and before[1] == now and before[2].dtype == dtype:
+        known = before is not None and before[0] is weight and before[2].dtype == dtype
+        if before is not None and known and before[1] == now:
             return before[2]
-        made = weight.detach().to(dtype)
+        # into the same memory where there is some: new memory costs as much as the cast. No pass is under way when weights change
+        made = before[2].copy_(weight.detach()) if before is not None and known else weight.detach().to(dtype)
         self._made[id(weight)] = weight, now, made
         return made
 

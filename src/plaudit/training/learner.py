@@ -280,9 +280,13 @@ class Learner:
         return o.learning_rate * factor
 
     def _clip(self, network: Network) -> float:
+        """The norm of the gradients, which are scaled down to the limit where they are longer: else they are only read."""
         limit = self.optimizer.max_grad_norm
         parameters = [p for p in network.parameters().values() if p.grad is not None]
-        return float(torch.nn.utils.clip_grad_norm_(parameters, limit if limit else math.inf))
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if limit and float(norm) + 1e-6 > limit:  # torch divides by norm + 1e-6
+            torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+        return float(norm)
 
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Tensors by file name, and JSON: all that a later process needs to go on bit for bit."""

@@ -77,9 +77,10 @@ def ours(place: Path, policy: Path, reward: Path, train: Sequence[str], held_out
         for name, texts in (("prompts", train), ("held_out", held_out))
     ]
     folder = place / "plaudit"
-    stage("ppo", folder, seed, **OPTIONS, max_grad_norm=0.0, model_name_or_path=str(policy), reward_model_path=str(reward), max_steps=STEPS,
-          train_file=str(files[0]), eval_file=str(files[1]), eval_steps=EVERY, save_steps=STEPS, num_eval_prompts=HELD_OUT,
-          max_completion_length=LENGTH, independent_reward_funcs=[GOLD], guard="off", load_best_model_at_end=False)  # fmt: skip
+    held = {"eval_file": str(files[1]), "eval_steps": EVERY, "num_eval_prompts": HELD_OUT, "independent_reward_funcs": [GOLD]}
+    stage("ppo", folder, seed, **OPTIONS, **held, max_grad_norm=0.0, model_name_or_path=str(policy), max_steps=STEPS,
+          reward_model_path=str(reward), train_file=str(files[0]), save_steps=STEPS, max_completion_length=LENGTH,
+          guard="off", load_best_model_at_end=False)  # fmt: skip
     return curve_of([json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()])
 
 

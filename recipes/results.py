@@ -103,7 +103,13 @@ EXPERIMENTS = (
         pandalm,
     ),
     Experiment(
-        "reward on oasst", "oasst_en_100_trees/pairs.jsonl", "reward", "eval_accuracy", {**LONG, "num_train_epochs": 2}, oasst
+        "reward on oasst",
+        "oasst_en_100_trees/pairs.jsonl",
+        "reward",
+        "eval_accuracy",
+        # a quarter of the pairs and more have an answer that ends behind 512 tokens, and its length matters here
+        {**LONG, "num_train_epochs": 2, "max_length": 1024},
+        oasst,
     ),
     Experiment("reward on hh_rlhf_harmless", "hh_rlhf_harmless_test/pairs.jsonl", "reward", "eval_accuracy", LONG),
     Experiment("dpo on llms_from_scratch_dpo", LFS, "dpo", ACCURACY, PAIRS),
@@ -246,9 +252,9 @@ def run(experiment: Experiment, data: Path, out: Path, seed: int, model: str) ->
     """One run to its end, or its result where it has ended before."""
     folder = out / re.sub(r"\W+", "-", experiment.name) / f"seed{seed}"
     result = folder / "result.json"
-    if result.exists():
-        return dict(json.loads(result.read_text()))
     train_file, test_file = prepare(experiment, data, folder, seed)
+    if result.exists():
+        return {**json.loads(result.read_text()), "prompts": prompts(test_file)}
     output = folder / "run"
     options = {**SHARED, "model_name_or_path": model, **experiment.options, "seed": seed, "output_dir": str(output)}
     options |= {"train_file": str(train_file), "eval_file": str(test_file)}
@@ -268,26 +274,31 @@ def run(experiment: Experiment, data: Path, out: Path, seed: int, model: str) ->
         **baselines(experiment, train_file, test_file),
     }
     result.write_text(json.dumps(found, indent=2) + "\n")
-    return found
+    return {**found, "prompts": prompts(test_file)}
+
+
+def prompts(path: Path) -> int:
+    """How many different prompts (or texts) a file of rows has."""
+    return len({json.dumps(row.get("prompt", row.get("text")), sort_keys=True) for row in read_jsonl(path)})
 
 
 def row_of(experiment: Experiment, results: Sequence[JSON]) -> str:
-    """One line of the page's table."""
+    """One line of the page's table. Pairs of one prompt are no independent trials, so the interval counts prompts."""
     values = [r["value"] for r in results]
     each = ", ".join(f"{value:.3f}" for value in values)
-    n = sum(r["n"] for r in results)
-    middle = stats.wilson(sum(r["value"] * r["n"] for r in results), n)
+    n, independent = (sum(r[key] for r in results) for key in ("n", "prompts"))
+    middle = stats.wilson(sum(r["value"] * r["n"] for r in results) / n * independent, independent)
     shown = f"{middle.mean:.3f} [{middle.low:.3f}, {middle.high:.3f}]"
 
     def mean(key: str) -> str:
         found = [r[key] for r in results if key in r]
         return f"{np.mean(found):.3f}" if found else "—"
 
+    floors = [mean(key) for key in ("tfidf", "plain", "ceiling")]
     minutes = sum(r["seconds"] for r in results) / 60
-    floors = " | ".join(mean(key) for key in ("tfidf", "plain", "ceiling"))
-    return (
-        f"| {experiment.name} | {experiment.metric.removeprefix('eval_')} | {shown} | {each} | {floors} | {n} | {minutes:.0f} |"
-    )
+    metric = experiment.metric.removeprefix("eval_")
+    cells = [experiment.name, metric, shown, each, *floors, f"{n} ({independent})", f"{minutes:.0f}"]
+    return f"| {' | '.join(cells)} |"
 
 
 def page(done: dict[str, list[JSON]], model: str) -> str:

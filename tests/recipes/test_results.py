@@ -50,8 +50,10 @@ def test_the_baselines_find_a_word_and_a_length(tmp_path, results):
 
 def test_a_line_of_the_table(results):
     experiment = results.Experiment("reward on made pairs", "made.jsonl", "reward", "eval_accuracy")
-    done = [{"value": 0.5, "n": 50, "seconds": 60, "tfidf": 0.6, "plain": 0.4}, {"value": 0.7, "n": 50, "seconds": 60}]
-    expected = "| reward on made pairs | accuracy | 0.600 [0.502, 0.691] | 0.500, 0.700 | 0.600 | 0.400 | — | 100 | 2 |"
+    first = {"value": 0.5, "n": 50, "prompts": 10, "seconds": 60, "tfidf": 0.6, "plain": 0.4}
+    done = [first, {"value": 0.7, "n": 50, "prompts": 15, "seconds": 60}]
+    # Wilson's interval of 15 of 25: (.6 + .0768 ± 1.96 sqrt(.24 / 25 + .001537)) / 1.1537
+    expected = "| reward on made pairs | accuracy | 0.600 [0.407, 0.766] | 0.500, 0.700 | 0.600 | 0.400 | — | 100 (25) | 2 |"
     assert results.row_of(experiment, done) == expected
 
 
@@ -61,7 +63,7 @@ def test_what_is_finished_is_not_run_again(tmp_path, results):
     experiment = results.Experiment("reward on made pairs", "made.jsonl", "reward", "eval_accuracy", options)
     first = results.run(experiment, tmp_path, tmp_path / "out", 1, "tiny")
     test = tmp_path / "out" / "reward-on-made-pairs" / "seed1" / "test.jsonl"
-    assert first["n"] == len(test.read_text().splitlines()) > 1 and 0 <= first["value"] <= 1
+    assert first["n"] == first["prompts"] == len(test.read_text().splitlines()) > 1 and 0 <= first["value"] <= 1
     shutil.rmtree(tmp_path / "out" / "reward-on-made-pairs" / "seed1" / "run")
     assert results.run(experiment, tmp_path, tmp_path / "out", 1, "tiny") == first
 

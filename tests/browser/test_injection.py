@@ -55,7 +55,7 @@ class Echo(BaseHTTPRequestHandler):
         said = json.loads(self.rfile.read(int(self.headers["content-length"])))["messages"][-1]["content"]
         refused = said.startswith("refuse ")
         pieces = (said[: len(said) // 2], said[len(said) // 2 :])
-        lines = [json.dumps({"choices": [{"delta": {"content": piece}}]}) for piece in pieces]
+        lines = [json.dumps({"choices": [{"delta": {"content": piece}}]}, ensure_ascii=False) for piece in pieces]
         body = json.dumps({"error": {"message": said}}) if refused else "".join(f"data: {line}\n\n" for line in lines)
         self.send_response(500 if refused else 200)
         self.end_headers()
@@ -105,6 +105,14 @@ class Visitor:
     def look(self, what):
         self.looked += 1
         self.problems += [f"{what}: {one}" for one in self.page.locator("html").evaluate(LOOK, timeout=8000)]
+
+    def until(self, done, place):
+        """Waits for a condition of the page's script; a failure names the text and what the page told."""
+        try:
+            self.page.wait_for_function(done)
+        except Error:
+            told = self.page.locator("#notice").text_content()
+            pytest.fail(f"text {place} {text(place)[:80]!r}: never {done}; the page told {told!r}")
 
     def visit(self, path, status=200):
         try:
@@ -209,7 +217,7 @@ def talk(visitor, texts):
         visitor.page.fill('[name="message"]', text(place))
         visitor.page.click("#chat-form button.main")
         done += 1
-        visitor.page.wait_for_function(f"document.querySelectorAll('.bubble.assistant .row').length >= {done}")
+        visitor.until(f"document.querySelectorAll('.bubble.assistant .row').length >= {done}", place)
         visitor.page.click(".bubble.assistant >> nth=-1 >> button[aria-pressed] >> nth=0")
     visitor.look("chat")
     visitor.go(visitor.page.url.removeprefix(visitor.url))
@@ -223,7 +231,7 @@ def test_a_model_that_refuses_in_hostile_words(visitor):
             visitor.go("/chat")
         visitor.page.fill('[name="message"]', f"refuse {text(place)}")
         visitor.page.click("#chat-form button.main")
-        visitor.page.wait_for_selector("#notice:has-text('status 500')")
+        visitor.until("document.querySelector('#notice').textContent.includes('status 500')", place)
         visitor.look(place)
         visitor.page.evaluate("document.querySelector('#notice').textContent = ''")
     assert visitor.problems == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -31,10 +32,10 @@ import json, sys
 from plaudit.feedback.client import FeedbackClient
 with FeedbackClient(sys.argv[1]) as client:
     client.import_file(sys.argv[2])
+    before = client.status()["counts"]["acts"]
     question = client.next("pairwise")
-    act = client.judge(question["lease"], {"choice": "a", "strength": 2}, seconds=1.0)
-    client.export_file("plaudit", sys.argv[3])
-print(json.dumps({"act": act}))
+    client.judge(question["lease"], {"choice": "a", "strength": 2}, seconds=1.0)
+    print(json.dumps({"new": client.status()["counts"]["acts"] - before}))
 """
 
 
@@ -45,8 +46,10 @@ class Found:
     packages: tuple[str, ...]
     starts: tuple[float, ...]
     """Seconds from each start to the first answer."""
+    worked: tuple[float, ...]
+    """Processor seconds of the same, which other work does not lengthen; empty where the system does not tell."""
     judged: bool
-    """Whether the pair that was judged is in what the server exports."""
+    """Whether the pair that was judged is in the server's store."""
 
     @property
     def heavy(self) -> list[str]:
@@ -79,8 +82,17 @@ def installed(python: Path) -> tuple[str, ...]:
     return tuple(sorted(re.sub(r"[-_.]+", "-", one["name"]).lower() for one in json.loads(said)))
 
 
+def processor_seconds(pid: int) -> list[float]:
+    """What a process has worked so far; [] where there is no /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+    return [(int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")]
+
+
 def start(python: Path, project: Path) -> tuple[subprocess.Popen[str], str, float]:
-    """A server on a free port, its address, and the seconds until it answered."""
+    """A server on a free port, its address, and the seconds until it answered. RuntimeError where it ended before."""
     began = time.perf_counter()
     command = [str(python), "-m", "plaudit", "feedback", "--project", str(project), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -88,37 +100,38 @@ def start(python: Path, project: Path) -> tuple[subprocess.Popen[str], str, floa
     found = re.search(r"http://\S+", process.stdout.readline())
     if found is None:
         raise RuntimeError(f"the server did not start: exit code {process.wait(10)}")
-    while True:
+    while process.poll() is None:
         try:
             with urllib.request.urlopen(f"{found[0]}/health") as answer:
                 if answer.read() == b"ok":
                     return process, found[0], time.perf_counter() - began
         except urllib.error.URLError:
             time.sleep(0.01)
+    raise RuntimeError(f"the server ended before it answered: exit code {process.returncode}")
 
 
 def judged(python: Path, url: str, folder: Path) -> bool:
     """Imports a pair and judges it, with the client of the same installation; whether the server has the act."""
     (folder / "rows.jsonl").write_text(json.dumps(ROW) + "\n", encoding="utf-8")
-    out = folder / "export.jsonl"
-    command = [str(python), "-c", CLIENT, url, str(folder / "rows.jsonl"), str(out)]
-    act = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)["act"]
-    return act in out.read_text(encoding="utf-8")
+    command = [str(python), "-c", CLIENT, url, str(folder / "rows.jsonl")]
+    new: int = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)["new"]
+    return new == 1
 
 
 def tried(python: Path, folder: Path, starts: int = 3) -> Found:
     """Starts the pages of an installation several times, and judges a pair in the first."""
-    project, times, kept = folder / "project", [], False
+    project, times, worked, kept = folder / "project", [], [], False
     project.mkdir()
     for turn in range(starts):
         process, url, seconds = start(python, project)
         times.append(seconds)
+        worked += processor_seconds(process.pid)
         try:
             kept = judged(python, url, folder) if turn == 0 else kept
         finally:
             process.terminate()
             process.wait(20)
-    return Found(installed(python), tuple(times), kept)
+    return Found(installed(python), tuple(times), tuple(worked), kept)
 
 
 def main() -> None:
@@ -138,6 +151,7 @@ def main() -> None:
     print(f"{len(found.packages)} packages, {size / 1e6:.0f} MB with pip: {', '.join(found.packages)}")
     print(f"heavy ones among them: {', '.join(found.heavy) or 'none'}")
     print(f"start to first answer: {', '.join(f'{one:.2f}' for one in found.starts)} s (target {TARGET:g} s)")
+    print(f"of that processor time: {', '.join(f'{one:.2f}' for one in found.worked)} s")
     print(f"a pair judged through the client is kept: {'yes' if found.judged else 'NO'}")
     sys.exit(not found.right)
 

@@ -311,8 +311,8 @@ if (log) {
           row.append(chips);
         }
       };
-      tool("\u{1F44D}", say.up, thumb(1)).setAttribute("aria-pressed", "false");
-      tool("\u{1F44E}", say.down, thumb(0)).setAttribute("aria-pressed", "false");
+      tool(say.up, "", thumb(1)).setAttribute("aria-pressed", "false");
+      tool(say.down, "", thumb(0)).setAttribute("aria-pressed", "false");
       tool(say.edit, "", async () => {
         const area = make("textarea");
         area.value = place.dataset.text;

@@ -183,7 +183,7 @@ def test_the_weight_of_an_aspect_that_says_nothing_of_the_preference(tmp_path):
         assert not [one for one in deciding.waiting(app.state.server) if one.proposal.rule.startswith("weight")]
 
 
-@pytest.mark.parametrize("name", ["no", "a: b", "{x}", "方面", "# x", "'", '"\n'])
+@pytest.mark.parametrize("name", ["no", "a: b", "{x}", "方面", "# x", "'", '"\n\\', "\u2028", "👩‍👧"])
 def test_the_line_for_the_config_is_read_back_as_it_was_meant(name):
     line = deciding.weights_line({name: 0.2, "safe": 1.0})
     assert yaml.safe_load(line) == {"aspect_weights": {name: 0.2, "safe": 1.0}} and "\n" not in line

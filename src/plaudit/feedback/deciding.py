@@ -112,8 +112,15 @@ def _apply(store: Store, found: Open, by: str, text: str) -> None:
 
 def weights_line(weights: Mapping[str, float]) -> str:
     """The line of a training config that says what the aspects weigh, `aspect_weights: {brief: 0.2}`."""
-    line: str = yaml.safe_dump({"aspect_weights": dict(weights)}, default_flow_style=None, allow_unicode=True, width=10**6)
-    return line.strip()
+    return f"aspect_weights: {{{', '.join(f'{_key(name)}: {weight}' for name, weight in weights.items())}}}"
+
+
+def _key(name: str) -> str:
+    """A name as YAML has it on one line: plain where that reads back, else in double quotes."""
+    if re.fullmatch(r"[^\W\d][\w-]*", name) and yaml.safe_load(name) == name:
+        return name
+    signs = (sign if sign.isprintable() and sign not in '"\\' else f"\\U{ord(sign):08x}" for sign in name)
+    return f'"{"".join(signs)}"'
 
 
 def weights_places(folder: Path) -> list[str]:

@@ -40,12 +40,12 @@ FORMS: Mapping[str, Form] = {
             ai_judge.messages(rubric, one.prompt, *one.texts[::-1]),
         ],
         lambda _, said: ai_judge.verdict(said),
-        lambda verdicts, comment: ai_judge.judgement(*verdicts, comment),
+        lambda verdicts, comment: ai_judge.judgement(verdicts[0], verdicts[1], comment),
     ),
     rating.NAME: Form(
         lambda rubric, one: [ai_scales.rate(rubric, one.prompt, one.texts[0], _scales(one))],
         lambda one, said: ai_scales.rated(said, _scales(one)),
-        lambda verdicts, comment: ai_scales.stars(*verdicts, comment),
+        lambda verdicts, comment: ai_scales.stars(verdicts[0], comment),
     ),
     ranking.NAME: Form(
         lambda rubric, one: [
@@ -53,7 +53,7 @@ FORMS: Mapping[str, Form] = {
             ai_scales.rank(rubric, one.prompt, one.texts[::-1]),
         ],
         lambda one, said: ai_scales.ranked(said, len(one.texts)),
-        lambda verdicts, comment: ai_scales.order(*verdicts, comment),
+        lambda verdicts, comment: ai_scales.order(verdicts[0], verdicts[1], comment),
     ),
 }
 

@@ -69,7 +69,6 @@ def health(asked: Viewing) -> Response:
         skips=skips,
         quality=quality,
         lines=quality.lines() if asked.me.may("admin") else asked.server.overall(),
-        kinds=SHOWN_KINDS,
     )
 
 

@@ -98,7 +98,17 @@ def test_a_rating_is_another_question_than_a_pair():
         ("Good. [[S1=4, S2=5]]", {"overall": 4, "safe": 5}),
         ("[[S2: 1, S1 3]]", {"overall": 3, "safe": 1}),
         ("[[S1=1, S2=1]] no: [[S1=2, S2=2]]", {"overall": 2, "safe": 2}),
-        *((said, None) for said in ("[[S1=4]]", "[[S1=4, S2=6]]", "[[S1=4, S2=0]]", "[[S1=4, S1=4]]", "[[S1=4, S2=5, S3=1]]")),
+        *(
+            (said, None)
+            for said in (
+                "[[S1=4]]",
+                "[[S1=4, S2=6]]",
+                "[[S1=4, S2=0]]",
+                "[[S1=4, S1=4]]",
+                "[[S14, S25]]",
+                "[[S1=4, S2=5, S3=1]]",
+            )
+        ),
         *(
             (said, None)
             for said in ("S1=4, S2=5", "[[4, 5]]", "[[S1=4, S2=5, S2=4]]", "[[S1=4.5, S2=5]]", "", "[[]]", "[[S1=n, S2=n]]")

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from plaudit.judgements import pairwise
 from plaudit.judgements.base import current, identified
+from plaudit.registry import find
 from plaudit.schema import JSON, Assignment, Completion, Feedback, Message, Prompt, content_hash
 
 RUBRIC = (
@@ -81,6 +82,7 @@ def questions(
     answers are shown is drawn anew for each question.
     """
     texts = {one.id: one.text for one in completions}
+    fewest, most = find("judgements", kind).shows
     of_kind = [act for act in current(identified(acts)).values() if act.assignment.kind == kind]
     mine = {_answers(act.assignment) for act in of_kind if act.source == "judge" and act.annotator == name}
     by_people = {_answers(act.assignment): act.assignment for act in of_kind if act.source in ("human", "simulated")}
@@ -88,7 +90,7 @@ def questions(
     for group in (by_people.values(), drawn):
         for one in sorted(group, key=lambda one: content_hash(["judge", _answers(one)])):
             answers = _answers(one)
-            known = all(answer in texts for answer in answers)
+            known = fewest <= len(answers) <= most and all(answer in texts for answer in answers)
             different = known and len({texts[answer] for answer in answers}) == len(answers)
             if different and answers not in mine and one.prompt_id not in left_out:
                 shown = sorted(answers, key=lambda answer: content_hash(["side", answers, answer]))

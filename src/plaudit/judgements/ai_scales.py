@@ -35,7 +35,7 @@ The request and the answers {BETWEEN} First say in at most three sentences what 
 of the letters {{letters}} once, best first, with = between answers that are as good as each other, as in [[X > Y = Z]]."""
 WHOLE = "the answer as a whole"
 MARK = re.compile(r"\[\[([^\[\]]*)\]\]")
-RATED = re.compile(r"\s*S(\d{1,3})\s*[=:]?\s*(\d)\s*")
+RATED = re.compile(r"\s*S(\d{1,3})\s*[=:\s]\s*(\d)\s*")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 

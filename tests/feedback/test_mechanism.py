@@ -330,7 +330,7 @@ def test_a_judge_rates_and_ranks_too_and_is_measured_at_each(tmp_path):
             status = here.post(
                 "/api/v1/judges", json={"judge": name, "questions": 2, "kind": kind}, headers=headers
             ).status_code
-            assert status == (400 if kind == "span" else 200)
+            assert status == (422 if kind == "span" else 200)
             seats.wait()
         assert here.submit("/mechanism/judge", {"judge": name, "questions": "2", "kind": "span"}).status_code == 400
         given = [act for act in acts(app) if act.source == "judge"]

@@ -1,4 +1,4 @@
-# make demo | test | quick | check | faults | load | fuzz | parity | parity-docs | lm-eval | bench-peers | install        ARGS="..." is handed on: make demo ARGS="--quick --seed 2"
+# make demo | test | quick | check | faults | load | fuzz | injections | light | parity | parity-docs | lm-eval | bench-peers | install        ARGS="..." is handed on: make demo ARGS="--quick --seed 2"
 # Each makes .venv when it is absent or older than constraints.txt or pyproject.toml; nothing but Python 3.11 is needed before.
 # PYTHON=/path/to/python3   the Python to build .venv from
 # JOBS=N                    test processes, one thread each (all cores, at most 4)
@@ -13,7 +13,7 @@ JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(4, len(os.sched_getaffinity(0
 # Several processes with one thread each: faster than one process with several threads, and what a test sees does not depend on the machine.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help install demo test quick check faults load fuzz parity parity-docs lm-eval bench-peers bench-vllm-cpu
+.PHONY: help install demo test quick check faults load fuzz injections light parity parity-docs lm-eval bench-peers bench-vllm-cpu
 .DEFAULT_GOAL := help
 
 help:
@@ -38,9 +38,17 @@ load: .venv/installed
 	@$(BIN)/python docs/load.py $(ARGS)
 	@$(BIN)/python docs/load.py --kills 5 $(ARGS)
 
-# 5,000 requests of every kind against the API of the pages' server, and every hostile text in every field of the pages.
+# 5,000 requests of every kind against the API of the pages' server.
 fuzz: .venv/installed
-	@FUZZ_CASES=5000 INJECTIONS=all $(PYTEST) tests/feedback/test_api_fuzz.py tests/browser/test_injection.py $(ARGS)
+	@FUZZ_CASES=5000 $(PYTEST) tests/feedback/test_api_fuzz.py $(ARGS)
+
+# Every hostile text in every field of the pages, in Chromium; it fails where there is no Chromium.
+injections: .venv/installed
+	@INJECTIONS=all $(PYTEST) tests/browser/test_injection.py $(ARGS)
+
+# The light installation in an environment of its own: no torch, the pages start, a pair is judged. It needs a package index.
+light: .venv/installed
+	@$(BIN)/python docs/light.py $(ARGS)
 
 check: .venv/installed
 	$(BIN)/ruff format --no-cache --check .

@@ -93,6 +93,17 @@ def world(folder: Path) -> None:
             )
             for number, group in enumerate(answers[:4])
         )
+        store.add_feedback(
+            [
+                Feedback(
+                    Assignment(answers[0][0].prompt_id, (answers[0][0].id,), "rating", "judge"),
+                    {"stars": 4, "aspects": {"helpful": 5, "correct": 4, "harmless": 5}},
+                    "small@127.0.0.1:8000",
+                    "judge",
+                )
+            ]
+        )
+        store.change_setting("aspect weights", {"harmless": 0.2}, "Ada")
         store.change_setting("guideline", "Prefer the answer that **helps more**. Politeness counts; length does not.", "Ada")
         shown = Assignment(ASKED[2].id, (answers[2][0].id, answers[2][1].id), "pairwise", "adjudication")
         said = {"choice": "a", "strength": 2, "comment": "It has the formula.", "reasons": ["incomplete"]}

@@ -30,6 +30,11 @@ def content_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def json_lines(text: str) -> list[str]:
+    """The lines of JSONL, blank ones left out. Only a line feed ends one: U+2028 or U+0085 may stand in a JSON text."""
+    return [line for line in text.split("\n") if line.strip()]
+
+
 def to_json(record: Any) -> JSON:
     """A plain dict of a schema dataclass, nested ones included; tuples become lists."""
     plain: JSON = json.loads(json.dumps(dataclasses.asdict(record)))

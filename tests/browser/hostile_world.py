@@ -71,9 +71,18 @@ def fill(path) -> list[str]:
             )
             decided = Assignment(one.id, (ids[1], ids[0]), "pairwise", "adjudication" if place % 2 else "random")
             settled(store, lease(place, "decided"), decided, {"choice": "a", "strength": 2}, place)
-        store.set_setting("aspects", list(HOSTILE))
-        store.set_setting("guideline", "\n\n".join(HOSTILE))
+        mechanism(store)
     return [one.id for one in asked]
+
+
+def mechanism(store) -> None:
+    """How feedback is asked for, changed because of proposals that are about a hostile text each."""
+    for place in range(NUMBER):
+        about = {"rule": ("drop", "weight_unclear")[place % 2], "subject": text(place), "prompts": [], "evidence": {"to": 0.1}}
+        store.propose(f"{place:016x}", about)
+        store.change_setting("aspect weights", {text(each): 0.1 for each in range(place + 1)}, ME, f"{place:016x}")
+    for setting, value in (("aspects", list(HOSTILE)), ("guideline", "\n\n".join(HOSTILE)), ("rubric", "\n\n".join(HOSTILE))):
+        store.change_setting(setting, value, ME)
 
 
 def settled(store, name, shown, judgement, place):

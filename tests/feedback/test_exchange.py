@@ -19,7 +19,7 @@ def material():
     answers = [
         Completion(prompt.id, text, (1, 2), (3,), (-0.5,), "stop", "run-1", place, 7)
         for prompt in prompts
-        for place, text in enumerate(("Here.", "There.", 'مرحبا, "quoted"\nline'))
+        for place, text in enumerate(("Here.", "There.\u2028Or there.\x85", 'مرحبا, "quoted"\nline'))
     ]
     first, second, third = answers[:3]
     pair = Assignment(prompts[0].id, (second.id, first.id), "pairwise")
@@ -85,7 +85,7 @@ def test_what_is_trained_on_is_read_by_our_own_trainer(name, tmp_path):
     if wants == "rankings":
         sides = [[a if isinstance(a, str) else a[-1].content for a in item.answers] for item in items]
         assert sides == [[a if isinstance(a, str) else a[-1].content for a in item.answers] for item in made.items]
-        assert ["Here.", "There."] in sides and ["Better.", 'مرحبا, "quoted"\nline'] in sides
+        assert ["Here.", "There.\u2028Or there.\x85"] in sides and ["Better.", 'مرحبا, "quoted"\nline'] in sides
 
 
 def test_an_upload_is_there_once_however_often_it_is_sent(tmp_path):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 
 import pytest
+import yaml
 
 from feedback_world import Browser, account, acts, running, seeded, token
 from openai_server import serving
@@ -59,10 +61,13 @@ def test_what_the_judgements_propose(noisy):
         ("unclear", "rating: helpful"),
         ("same", "harmless"),
         ("drop", "helpful"),
+        ("weight_unclear", "helpful"),
     ]
     unclear = found[0].figures
     assert unclear["figure"] == 0.5 and unclear["low"] < 0.5 < unclear["high"] and unclear["answers"] == NUMBER
     assert found[2].figures == {"answers": 2 * NUMBER, "share": 1.0}
+    noise = found[4].figures
+    assert noise["low"] < 0.2 and (noise["from"], noise["to"]) == (1.0, round(max(0.0, noise["figure"]), 1))
 
 
 def test_nothing_is_proposed_from_little_or_good_evidence(tmp_path):
@@ -122,6 +127,66 @@ def test_accepting_changes_what_is_asked_and_is_kept_with_its_evidence(noisy):
         assert evidence["share"] == 1.0 and evidence["up_to_act"] == 4 * NUMBER and evidence["version"]
         page = here.get("/mechanism").text
         assert "<script>alert" not in page and "because:" in page and unclear not in page
+
+
+def test_the_weight_of_an_aspect_that_says_nothing_of_the_preference(tmp_path):
+    """`brief` is drawn by a coin whatever people prefer, `helpful` goes with it: only the first is to weigh less."""
+    prompts = seeded(tmp_path / "store.sqlite", questions=200, answers=("It left.", "I do not know."))
+    coin = random.Random(0)
+    with Store(tmp_path / "store.sqlite") as store:
+        judged(store, prompts, lambda person, number: {"choice": "a", "strength": 1}, people=("ada",))
+        made = []
+        for prompt in prompts:
+            better = coin.random() < 0.5
+            for place, one in enumerate(store.completions(prompt_id=prompt.id)[:2]):
+                aspects = {"helpful": 5 - 3 * place, "brief": 5 if better == (place == 0) else 2}
+                made += [
+                    Feedback(Assignment(prompt.id, (one.id,), "rating"), {"stars": 3, "aspects": aspects}, who, "human")
+                    for who in ("ben", "cleo")
+                ]
+        store.add_feedback(made)
+        quality = assess(store.feedback(), resamples=20)
+        found = [one for one in proposals(quality, store.feedback(), ()) if one.rule.startswith("weight")]
+        again = proposals(quality, store.feedback(), (), weights={"brief": found[0].figures["to"]})
+    assert [(one.rule, one.subject) for one in found] == [("weight_unrelated", "brief")]
+    assert found[0].figures["low"] < 0.5 < found[0].figures["high"] < 0.6 and found[0].figures["answers"] == 200
+    assert found[0].figures["from"] == 1.0 and found[0].figures["to"] <= 0.1
+    assert [one for one in again if one.rule.startswith("weight")] == [], "it weighs that little already"
+    lines = quality.lines()
+    assert lines[lines.index(next(one for one in lines if one.startswith("helpful: ")))].startswith("helpful: 1.000")
+    config = "reward_model_path: rm\naspect_weights: {brief: 1.0}\n"
+    (tmp_path / "ppo.yaml").write_text(config)
+    with running(tmp_path) as app:
+        here, headers = Browser(app), {}
+        page = here.get("/mechanism").text
+        assert "Let brief weigh" in page and "of the preferences go with it, on 200 prompts" in page
+        assert "aspect_weights" not in page, "nothing is to be changed yet"
+        (one,) = (one for one in deciding.waiting(app.state.server) if one.proposal.rule == "weight_unrelated")
+        headers = {"x-csrf-token": here.csrf()}
+        said = here.post(f"/api/v1/proposals/{one.id}", json={"accept": True, "note": "so be it"}, headers=headers)
+        assert said.status_code == 200
+        to = one.proposal.figures["to"]
+        found = here.get("/api/v1/weights").json()
+        assert found == {"weights": {"brief": to}, "line": f"aspect_weights: {{brief: {to}}}", "places": ["ppo.yaml, line 2"]}
+        page = here.get("/mechanism").text
+        assert f"aspect_weights: {{brief: {to}}}" in page and "It replaces: ppo.yaml, line 2" in page
+        assert f"because: Let brief weigh {to} instead of 1.0" in page
+        with app.state.server.readers.lend() as store:
+            (kept,), (change,) = store.proposals(), store.changes()
+        assert (kept.decision, kept.note, change.setting, change.new) == (
+            "accepted",
+            "so be it",
+            "aspect weights",
+            {"brief": to},
+        )
+        assert kept.content["evidence"]["high"] < 0.6 and change.proposal == one.id
+        assert not [one for one in deciding.waiting(app.state.server) if one.proposal.rule.startswith("weight")]
+
+
+@pytest.mark.parametrize("name", ["no", "a: b", "{x}", "方面", "# x", "'", '"\n\\', "\u2028", "👩‍👧"])
+def test_the_line_for_the_config_is_read_back_as_it_was_meant(name):
+    line = deciding.weights_line({name: 0.2, "safe": 1.0})
+    assert yaml.safe_load(line) == {"aspect_weights": {name: 0.2, "safe": 1.0}} and "\n" not in line
 
 
 def test_what_was_refused_does_not_come_again(noisy):
@@ -222,9 +287,9 @@ def test_a_judge_takes_a_seat_from_the_page_and_is_measured(tmp_path):
     with serving(says=says) as server, running(tmp_path, judges=(f"{server.url}#toy",)) as app:
         here, seats = Browser(app), app.state.server.seats
         (name,) = seats.names
-        assert here.submit("/mechanism/judge", {"judge": "other", "pairs": "3"}).status_code == 404
-        assert here.submit("/mechanism/judge", {"judge": name, "pairs": "0"}).status_code == 400
-        assert here.submit("/mechanism/judge", {"judge": name, "pairs": "9"}).status_code == 303
+        assert here.submit("/mechanism/judge", {"judge": "other", "questions": "3", "kind": "pairwise"}).status_code == 404
+        assert here.submit("/mechanism/judge", {"judge": name, "questions": "0", "kind": "pairwise"}).status_code == 400
+        assert here.submit("/mechanism/judge", {"judge": name, "questions": "9", "kind": "pairwise"}).status_code == 303
         seats.wait()
         given = [act for act in acts(app) if act.source == "judge"]
         with app.state.server.readers.lend() as store:
@@ -236,14 +301,50 @@ def test_a_judge_takes_a_seat_from_the_page_and_is_measured(tmp_path):
         (measured,) = found["measured"]
         assert (measured["compared"], measured["agrees"]["mean"], measured["failed"]) == (4, 1.0, 1)
         page = here.get("/mechanism").text
-        assert f"judge:{name}" in page and "<script>x" not in page and "done: 4 of 5 pairs" in page
+        assert f"judge:{name}" in page and "<script>x" not in page and "Compare two answers: done, 4 of 5 judged" in page
         here.submit("/mechanism/rubric", {"rubric": "Shorter is better."})
-        assert here.submit("/mechanism/judge", {"judge": name, "pairs": "1"}).status_code == 303
+        assert here.submit("/mechanism/judge", {"judge": name, "questions": "1", "kind": "pairwise"}).status_code == 303
         seats.wait()
         assert "Shorter is better." in server.asked[-1][1]["messages"][0]["content"]
         assert len({act.annotator for act in acts(app) if act.source == "judge"}) == 2, "another rubric, another seat"
         questions = here.get("/api/v1/status").json()["questions"]["pairwise"]
         assert questions["finished"] >= 1, "a judge model takes no question from people"
+
+
+def test_a_judge_rates_and_ranks_too_and_is_measured_at_each(tmp_path):
+    prompts = seeded(tmp_path / "store.sqlite", questions=3)
+    with Store(tmp_path / "store.sqlite") as store:
+        judged(store, prompts[:1], lambda person, number: {"stars": 4}, "rating")
+
+    def says(said):
+        if "<answer " in said:
+            return "[[S1=4, S2=4, S3=4, S4=4]]", "stop"
+        found = dict(re.findall(r"<([ABC]) \w+>\n(.*?)\n</", said, re.DOTALL))
+        return f"[[{' > '.join(sorted(found, key=found.get))}]]", "stop"
+
+    with serving(says=says) as server, running(tmp_path, judges=(f"{server.url}#toy",)) as app:
+        here, seats = Browser(app), app.state.server.seats
+        (name,) = seats.names
+        headers = {"x-csrf-token": here.csrf()}
+        for kind in ("rating", "ranking", "span"):
+            status = here.post(
+                "/api/v1/judges", json={"judge": name, "questions": 2, "kind": kind}, headers=headers
+            ).status_code
+            assert status == (422 if kind == "span" else 200)
+            seats.wait()
+        assert here.submit("/mechanism/judge", {"judge": name, "questions": "2", "kind": "span"}).status_code == 400
+        given = [act for act in acts(app) if act.source == "judge"]
+        assert [act.assignment.kind for act in given] == ["rating"] * 2 + ["ranking"] * 2
+        assert given[0].judgement["aspects"] == {"helpful": 4, "correct": 4, "harmless": 4} and given[0].judgement["stars"] == 4
+        with app.state.server.readers.lend() as store:
+            texts = {one.id: one.text for one in store.completions()}
+        for act in given[2:]:
+            shown = [texts[one] for one in act.assignment.completion_ids]
+            assert [shown[place] for (place,) in act.judgement["order"]] == sorted(shown)
+        (measured,) = here.get("/api/v1/judges").json()["measured"]
+        rating = next(one for one in measured["questions"] if one["question"] == "rating")
+        assert rating["compared"] == 1 and rating["agrees"]["mean"] == 1.0, "what people rated came first"
+        assert "Rank several answers: done, 2 of 2 judged" in here.get("/mechanism").text
 
 
 @pytest.fixture

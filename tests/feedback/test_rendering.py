@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 import pytest
 
 from plaudit.feedback.rendering import LONGEST, difference, markdown, plain
+from plaudit.feedback.saying import said
+from plaudit.schema import Assignment, Feedback
 
 PAYLOADS = [
     "<script>alert(1)</script>",
@@ -132,3 +134,26 @@ def test_the_difference_of_two_texts_by_words():
     assert difference("The cat sat.", "The dog sat!") == "The <del>cat</del><ins>dog</ins> sat<del>.</del><ins>!</ins>"
     assert difference("<b>", "<b> x") == "&lt;b&gt;<ins> x</ins>"
     assert difference("same", "same") == "same"
+
+
+@pytest.mark.parametrize(
+    ("kind", "judgement", "text"),
+    [
+        ("pairwise", {"choice": "a", "strength": 2}, "B >> A"),
+        ("pairwise", {"choice": "b"}, "B < A"),
+        ("pairwise", {"choice": "tie"}, "B = A"),
+        ("pairwise", {"choice": "both_bad"}, "B ✗ A ✗"),
+        ("ranking", {"order": [[1], [0, 2]]}, "A > B = ?"),
+        ("rating", {"stars": 4, "aspects": {"safe": 5}}, "4/5 · safe 5/5"),
+        ("thumb", {"value": 0}, "−1"),
+        ("span", {"spans": [{"start": 0, "end": 12, "tag": "wrong"}]}, "wrong 0–12"),
+        ("rubric", {"criteria": {"cites": True, "short": None}}, "cites ✓ · short –"),
+        ("text", {"text": "free words"}, "free words"),
+        ("correction", {}, ""),
+    ],
+)
+def test_a_judgement_in_signs_names_the_answers_as_the_page_does(kind, judgement, text):
+    """The act saw y first, then x; the page calls x A and y B, and knows nothing of z."""
+    number = {"pairwise": 2, "ranking": 3}.get(kind, 1)
+    act = Feedback(Assignment("p", ("y", "x", "z")[:number], kind), judgement, "ada", "human")
+    assert said(act, {"x": "A", "y": "B"}) == text

@@ -77,6 +77,14 @@ def test_without_consent_the_answer_comes_and_nothing_is_kept(tmp_path):
             assert store.counts()["prompts"] == 0 and store.conversations("local") == []
 
 
+def test_line_ends_of_other_kinds_are_letters_of_an_answer(tmp_path):
+    """U+2028, U+2029 and U+0085 stand in JSON as they are: str.splitlines, httpx2 and JavaScript's `$` end a line there."""
+    words = ("one\u2028two", "\u2029three\x85four")
+    with talking(tmp_path, [line.encode().decode("unicode_escape") for line in said(*words)]) as (app, _):
+        events = ask(Browser(app))
+        assert [data["text"] for name, data in events if name == "piece"] == list(words)
+
+
 def test_with_consent_the_talk_is_kept_and_seen_again_by_its_owner_only(tmp_path):
     with talking(tmp_path, said("Hello")) as (app, _):
         lin, ada = account(app, "lin", "admin"), account(app, "ada")

@@ -17,8 +17,8 @@ def folder(tmp_path):
     rows = [{"step": step, "reward": step / 10, "time/step": 1.0, "refused": False} for step in (1, 2, 3)]
     rows.insert(2, {"step": 2, "eval_reward": 0.5})
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 4, "rew', "utf-8")
-    sample = {"step": 3, "prompt": "<script>alert(1)</script>", "completion": "it <b>came</b>", "reward": 0.3}
-    (run / "samples.jsonl").write_text(json.dumps(sample) + "\n" + '{"half', "utf-8")
+    sample = {"step": 3, "prompt": "<script>alert(1)</script>", "completion": "it <b>came</b>\u2028today", "reward": 0.3}
+    (run / "samples.jsonl").write_text(json.dumps(sample, ensure_ascii=False) + "\n" + '{"half', "utf-8")
     (tmp_path / "runs" / "shop" / "latest").symlink_to(run)
     return tmp_path
 

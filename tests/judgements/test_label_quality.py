@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from judged_world import ASK, SAID, act, pair
@@ -13,6 +14,7 @@ from plaudit.judgements.quality import assess, assess_ballots
 from plaudit.judgements.quality.advice import more_labels
 from plaudit.judgements.quality.agreement import banded
 from plaudit.judgements.quality.annotators import longest_by_chance
+from plaudit.judgements.quality.aspects import aspect_worths
 from plaudit.judgements.quality.people import coverages
 from plaudit.schema import UserError, content_hash
 from plaudit.stats import Interval
@@ -180,6 +182,40 @@ def test_whom_the_labels_stand_for():
     assert (trade.undeclared, trade.coverage) == (30, None)
     with pytest.raises(UserError, match="by language must be 0 or more"):
         coverages(ballots, groups, {"language": {"en": 0}})
+
+
+def test_a_judges_votes_from_a_file_count_one_each():
+    """Rows of a file have no acts; they are no pairs of one large ranking: ten agreements are Wilson's ten of ten."""
+    people = votes({"ada": 1.0}, items=10)
+    file = [replace(one, annotator="judge:small", act="") for one in people]
+    (judge,) = assess_ballots([*people, *file], resamples=20).judges
+    assert judge.compared == 10 and judge.agrees.low == pytest.approx(0.7224, abs=1e-4)
+
+
+def test_an_aspect_is_held_against_what_others_prefer_by_hand():
+    """On p both preferences go with what the other person gave (1); on q the other person's stars are equal (1/2): 1.5 of 2."""
+
+    def stars(aspect, who, prompt_id, **given):
+        question = "rating" if aspect is None else f"rating: {aspect}"
+        return [Ballot(question, one, f"human:{who}", n, "ordinal", prompt_id=prompt_id) for one, n in given.items()]
+
+    def preferred(who, value):
+        return Ballot("pairwise", "x1|x2", f"human:{who}", value, preference=True, prompt_id="p")
+
+    ballots = [
+        *(preferred("ada", "first"), preferred("ben", "second"), preferred("dan", "tie")),
+        *stars("helpful", "ben", "p", x1=5, x2=2),
+        *stars("helpful", "ada", "p", x1=1, x2=4),
+        *stars(None, "cleo", "q", y1=4, y2=2),
+        *stars("helpful", "cleo", "q", y1=5, y2=1),
+        *stars("helpful", "ada", "q", y1=3, y2=3),
+        *stars("safe", "cleo", "q", y1=5, y2=1),
+        *stars("helpful", "small", "q", y1=1, y2=5),
+    ]
+    ballots[-2:] = [replace(one, annotator="judge:small") for one in ballots[-2:]]
+    helpful, safe = aspect_worths(ballots)
+    assert (helpful.aspect, helpful.prompts, helpful.goes_with.mean) == ("helpful", 2, 0.75)
+    assert (safe.aspect, safe.prompts, safe.goes_with) == ("safe", 0, None), "nobody else rated it: that is only the halo"
 
 
 def test_more_labels():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from docs_scripts import script
 
 PACKAGE = Path(__file__).parents[2] / "src" / "plaudit"
 LIGHT = ("schema", "hints", "flatyaml", "config", "registry", "stats", "judgements", "store", "feedback", "cli")
@@ -72,6 +75,15 @@ def test_the_pages_are_installed_without_torch():
     assert {"fastapi", "uvicorn", "jinja2", "nh3", "numpy"} <= light and len(light) < 40
     assert light & HEAVY == set()
     assert installed_with("train") >= {"torch", "transformers", "safetensors"}, "the walk sees what is heavy"
+
+
+@pytest.mark.slow
+def test_what_make_light_tries_works_and_a_heavy_installation_is_seen(tmp_path):
+    """The script of `make light` on this very environment: the pair is judged, and torch is told."""
+    found = script("light").tried(Path(sys.executable), tmp_path, starts=1)
+    assert found.judged and "torch" in found.heavy and not found.right
+    assert replace(found, packages=("numpy",), starts=(0.5, 1.9)).right
+    assert not replace(found, packages=("numpy",), starts=(2.5,)).right
 
 
 @pytest.mark.slow

@@ -18,14 +18,15 @@ def judge(
         str, typer.Argument(metavar="URL#MODEL", help="A model of an OpenAI-compatible server; key: PLAUDIT_API_KEY.")
     ],
     project: Annotated[Path, typer.Option(help="The project's folder, or a store's file.")] = Path("."),
-    pairs: Annotated[int, typer.Option(help="Pairs to ask at most; what people judged comes first.", min=1)] = 100,
+    kind: Annotated[str, typer.Option(help="What to ask: pairwise, rating (stars and aspects) or ranking.")] = "pairwise",
+    questions: Annotated[int, typer.Option(help="Questions to ask at most; what people judged comes first.", min=1)] = 100,
     rubric: Annotated[
         Path | None, typer.Option(help="A text file with what to judge by; else the project's rubric, else a general one.")
     ] = None,
-    concurrency: Annotated[int, typer.Option(help="Pairs that are asked at one time.", min=1, max=256)] = 8,
+    concurrency: Annotated[int, typer.Option(help="Questions that are asked at one time.", min=1, max=256)] = 8,
     as_json: AsJson = False,
 ) -> None:
-    """Let a language model judge pairs of answers, each in both orders; `plaudit data quality` measures it against people."""
+    """Let a language model compare, rate or rank answers; `plaudit data quality` measures it against people."""
     from plaudit.cli.feedback import store_of
     from plaudit.engines.judging import Asked, Judge
     from plaudit.feedback.judge_seats import judged, keep, rubric_of, waiting
@@ -35,7 +36,7 @@ def judge(
     path, _, _ = store_of(project)
     with Store(path, readonly=True) as store:
         seat = Judge(model, _read(rubric) if rubric is not None else rubric_of(store))
-        asked = waiting(store, seat.annotator, pairs)
+        asked = waiting(store, seat.annotator, questions, kind)
 
     def write(found: Sequence[Asked]) -> None:
         with Store(path) as store:
@@ -47,7 +48,7 @@ def judge(
         for one in judged(seat, asked, write, concurrency=concurrency):
             counts[one.failure or "judged"] += 1
             progress.advance(counts.total())
-    emit({"judge": seat.annotator, "pairs": len(asked), **counts}, as_json, f"Judge {seat.annotator}")
+    emit({"judge": seat.annotator, "kind": kind, "questions": len(asked), **counts}, as_json, f"Judge {seat.annotator}")
 
 
 def _read(path: Path) -> str:

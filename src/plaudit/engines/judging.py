@@ -1,4 +1,4 @@
-"""Asking a judge model of any OpenAI-compatible server. Every pair in both orders; what fails is counted, never guessed."""
+"""Asking a judge model of any OpenAI-compatible server, both ways round where there are sides. What fails is counted."""
 
 from __future__ import annotations
 
@@ -11,28 +11,19 @@ from threading import Event
 
 from plaudit.engines.http_client import Client, Refused
 from plaudit.judgements import ai_judge
-from plaudit.schema import Assignment, Feedback, Prompt, UserError
+from plaudit.judgements.ai_forms import FORMS, Question
+from plaudit.schema import Assignment, Feedback, Message, UserError
 
 LONGEST = 1024
 """Tokens of a judge's words."""
 MOST_COMMENT = 2000
 GIVES_UP = 5
-"""Pairs that fail one after the other, after which a judge is not asked any more."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A question with its texts, in the order of `shown`."""
-
-    shown: Assignment
-    prompt: Prompt
-    first: str
-    second: str
+"""Questions that fail one after the other, after which a judge is not asked any more."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What came of a pair: an act, or why there is none (`no verdict`, `refused`, `no answer`) and what was said."""
+    """What came of a question: an act, or why there is none (`no verdict`, `refused`, `no answer`) and what was said."""
 
     shown: Assignment
     act: Feedback | None
@@ -52,11 +43,11 @@ class Judge:
         self.rubric = rubric
         self.annotator = ai_judge.seat(self.model, self.client.host, rubric)
 
-    def ask(self, pairs: Sequence[Pair], *, concurrency: int = 8, stop: Event | None = None) -> Iterator[Asked]:
-        """What came of each pair, as they are done. UserError once several in a row had no answer at all."""
+    def ask(self, questions: Sequence[Question], *, concurrency: int = 8, stop: Event | None = None) -> Iterator[Asked]:
+        """What came of each question, as they are done. UserError once several in a row had no answer at all."""
         stop, in_a_row = stop or Event(), 0
         with ThreadPoolExecutor(concurrency, thread_name_prefix="plaudit-judge") as pool:
-            jobs = [pool.submit(self._pair, pair, stop) for pair in pairs]
+            jobs = [pool.submit(self._one, question, stop) for question in questions]
             try:
                 for job in as_completed(jobs):
                     if stop.is_set():
@@ -69,24 +60,23 @@ class Judge:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _pair(self, pair: Pair, stop: Event) -> Asked:
-        began = time.monotonic()
+    def _one(self, question: Question, stop: Event) -> Asked:
+        began, shown = time.monotonic(), question.shown
+        form = FORMS[shown.kind]
         try:
-            one = self._said(pair.prompt, pair.first, pair.second, stop)
-            other = self._said(pair.prompt, pair.second, pair.first, stop)
+            words = [self._said(asked, stop) for asked in form.asked(self.rubric, question)]
         except Refused as refused:
-            return Asked(pair.shown, None, "refused", f"status {refused.status}: {refused.said}")
+            return Asked(shown, None, "refused", f"status {refused.status}: {refused.said}")
         except UserError as problem:
-            return Asked(pair.shown, None, "no answer", str(problem))
-        straight, exchanged = ai_judge.verdict(one), ai_judge.verdict(other)
-        if straight is None or exchanged is None:
-            return Asked(pair.shown, None, "no verdict", (one if straight is None else other)[-200:])
-        said = ai_judge.judgement(straight, exchanged, one.strip().replace("\0", "")[:MOST_COMMENT])
+            return Asked(shown, None, "no answer", str(problem))
+        verdicts = [form.read(question, said) for said in words]
+        if None in verdicts:
+            return Asked(shown, None, "no verdict", words[verdicts.index(None)][-200:])
+        said = form.judgement(verdicts, words[0].strip().replace("\0", "")[:MOST_COMMENT])
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        return Asked(pair.shown, Feedback(pair.shown, said, self.annotator, "judge", round(time.monotonic() - began, 3), at))
+        return Asked(shown, Feedback(shown, said, self.annotator, "judge", round(time.monotonic() - began, 3), at))
 
-    def _said(self, prompt: Prompt, first: str, second: str, stop: Event) -> str:
-        asked = ai_judge.messages(self.rubric, prompt, first, second)
+    def _said(self, asked: Sequence[Message], stop: Event) -> str:
         body = {
             "model": self.model,
             "messages": [{"role": one.role, "content": one.content} for one in asked],

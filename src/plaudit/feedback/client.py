@@ -111,9 +111,9 @@ class FeedbackClient:
         """Accepts or refuses a proposal; `text` is what a clearer guideline is to say."""
         self._json("POST", f"/proposals/{proposal}", json={"accept": accept, "note": note, "text": text})
 
-    def let_judge(self, judge: str, pairs: int = 100) -> JSON:
-        """Lets a judge model of the server judge; GET /judges says how it goes."""
-        return self._json("POST", "/judges", json={"judge": judge, "pairs": pairs})
+    def let_judge(self, judge: str, questions: int = 100, kind: str = "pairwise") -> JSON:
+        """Lets a judge model of the server compare (`pairwise`), rate or rank; GET /judges says how it goes."""
+        return self._json("POST", "/judges", json={"judge": judge, "questions": questions, "kind": kind})
 
     def steer(self, run: str, wanted: str) -> None:
         """Asks a run to `pause`, to `go` on or to `stop`."""

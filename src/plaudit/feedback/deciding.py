@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
 
 from plaudit import __version__
+from plaudit.feedback.questions import ASPECTS
 from plaudit.feedback.server import Server
 from plaudit.judgements.proposals import Proposal, proposals
 from plaudit.schema import JSON, UserError, content_hash
 from plaudit.store import Missing, Store
 from plaudit.store.mechanism import ACCEPTED, LEFT_OUT, REFUSED
 
-ASPECTS = ("helpful", "correct", "harmless")
-"""What is rated beside the stars, where the project's settings name nothing else."""
+WEIGHTS = "aspect weights"
+"""The setting with what aspects are to weigh in a reward, for those that are not to weigh 1."""
+LONGEST = 1_000_000
+"""Bytes of a config file that is looked into."""
 TOUCHES = {
     "unclear": "guideline",
     "drop": "aspects",
     "same": "aspects",
     "ties": "quarantine",
+    "weight_unclear": WEIGHTS,
+    "weight_unrelated": WEIGHTS,
     "leave_person": LEFT_OUT,
     "leave_judge": LEFT_OUT,
 }
@@ -37,11 +47,11 @@ def waiting(server: Server) -> list[Open]:
     """What the judgements propose now. What was decided does not come again, unless what it would change has changed since."""
     quality, acts = server.quality(), server.acts()
     with server.readers.lend() as store:
-        aspects, out = store.setting("aspects", list(ASPECTS)), store.left_out()
+        aspects, out, weights = store.setting("aspects", list(ASPECTS)), store.left_out(), store.setting(WEIGHTS, {})
         decided = {one.id for one in store.proposals()}
         kept_out = set(store.quarantined())
         fresh = [act for act in acts if act.assignment.prompt_id not in kept_out]
-        found = [_open(store, one, store.newest()[1]) for one in proposals(quality, fresh, aspects, out)]
+        found = [_open(store, one, store.newest()[1]) for one in proposals(quality, fresh, aspects, out, weights)]
     return [one for one in found if one.id not in decided]
 
 
@@ -50,7 +60,9 @@ def _open(store: Store, one: Proposal, newest: int) -> Open:
     if TOUCHES[one.rule] == LEFT_OUT:
         source, _, name = one.subject.partition(":")
         subject = [source, store.number_of(name)]
-    state = store.setting("guideline", "") if one.rule == "unclear" else list(one.prompt_ids)
+    state: object = store.setting("guideline", "") if one.rule == "unclear" else list(one.prompt_ids)
+    if TOUCHES[one.rule] == WEIGHTS:
+        state = one.figures["from"]
     content: JSON = {
         "rule": one.rule,
         "subject": subject,
@@ -89,8 +101,35 @@ def _apply(store: Store, found: Open, by: str, text: str) -> None:
     elif one.rule in ("drop", "same"):
         left = [aspect for aspect in store.setting("aspects", list(ASPECTS)) if aspect != one.subject]
         store.change_setting("aspects", left, by, found.id)
+    elif TOUCHES[one.rule] == WEIGHTS:
+        store.change_setting(WEIGHTS, {**store.setting(WEIGHTS, {}), one.subject: one.figures["to"]}, by, found.id)
     elif one.rule == "ties":
         for prompt_id in one.prompt_ids:
             store.quarantine(prompt_id, f"proposal {found.id}")
     else:
         store.change_setting(LEFT_OUT, [*store.setting(LEFT_OUT, []), found.content["subject"]], by, found.id)
+
+
+def weights_line(weights: Mapping[str, float]) -> str:
+    """The line of a training config that says what the aspects weigh, `aspect_weights: {brief: 0.2}`."""
+    return f"aspect_weights: {{{', '.join(f'{_key(name)}: {weight}' for name, weight in weights.items())}}}"
+
+
+def _key(name: str) -> str:
+    """A name as YAML has it on one line: plain where that reads back, else in double quotes."""
+    if re.fullmatch(r"[^\W\d][\w-]*", name) and yaml.safe_load(name) == name:
+        return name
+    signs = (sign if sign.isprintable() and sign not in '"\\' else f"\\U{ord(sign):08x}" for sign in name)
+    return f'"{"".join(signs)}"'
+
+
+def weights_places(folder: Path) -> list[str]:
+    """Where the config files of a project's folder name `aspect_weights`: `ppo.yaml, line 12`."""
+    found = []
+    for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        try:
+            lines = file.read_text("utf-8").splitlines() if file.stat().st_size <= LONGEST else []
+        except (OSError, UnicodeDecodeError):
+            continue  # no config of ours
+        found += [f"{file.name}, line {i}" for i, line in enumerate(lines, 1) if re.match(r"\s*aspect_weights\s*:", line)]
+    return found

@@ -25,6 +25,7 @@ from plaudit.schema import (
     Sampling,
     UserError,
     content_hash,
+    json_lines,
 )
 
 IMPORTED = "imported"
@@ -104,11 +105,7 @@ def _objects(body: bytes) -> list[JSON]:
     """The rows of a JSON list or of lines of JSON; [] where that is not what it is, for the other readers to say why."""
     try:
         text = body.decode("utf-8-sig")
-        whole = (
-            json.loads(text)
-            if text.lstrip().startswith("[")
-            else [json.loads(line) for line in text.splitlines() if line.strip()]
-        )
+        whole = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in json_lines(text)]
     except (ValueError, RecursionError):
         return []
     return whole if isinstance(whole, list) and all(isinstance(row, dict) for row in whole) else []

@@ -72,7 +72,7 @@ class ChatModel:
             ):
                 if answer.status_code != 200:
                     raise UserError(f"the model's server answered with status {answer.status_code}{await _why(answer)}")
-                async for line in answer.aiter_lines():
+                async for line in _lines(answer):
                     piece = _piece(line)
                     if piece is None:
                         return
@@ -135,6 +135,16 @@ class ChildModel:
 def opened(name: str) -> ChatModel | ChildModel:
     """A model by its name: URL#MODEL is somebody's server, anything else is loaded in a child process."""
     return ChatModel.named(name) if name.startswith(("http:", "https:", "ftp:")) or "#" in name else ChildModel(name)
+
+
+async def _lines(answer: httpx2.Response) -> AsyncIterator[str]:
+    """The lines of the stream. Only a line feed ends one; httpx2 splits at U+2028 too, which may stand in a JSON text."""
+    rest = ""
+    async for text in answer.aiter_text():
+        *whole, rest = (rest + text).split("\n")
+        for line in whole:
+            yield line
+    yield rest
 
 
 async def _why(answer: httpx2.Response) -> str:

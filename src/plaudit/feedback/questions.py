@@ -26,6 +26,8 @@ KINDS = ("pairwise", "ranking", "rating", "correction", "span")
 """Kinds that are asked on pages of their own."""
 MOST_RANKED = 7
 PAIRS_PER_PROMPT = 3
+ASPECTS = ("helpful", "correct", "harmless")
+"""What is rated beside the stars, where the project's settings name nothing else."""
 ASSIGNMENT = "assignment"
 """The setting that changes fields of the policy, such as `{"random_share": 0.5}`."""
 

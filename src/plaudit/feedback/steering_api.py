@@ -11,7 +11,7 @@ from plaudit.feedback import deciding
 from plaudit.feedback.api import Strict
 from plaudit.feedback.asking import Ask, ask, storable
 from plaudit.feedback.branches import checkpoints
-from plaudit.feedback.judge_seats import RUBRIC, rubric_of
+from plaudit.feedback.judge_seats import KINDS, RUBRIC, rubric_of
 from plaudit.feedback.screens import mechanism, watching
 from plaudit.schema import JSON, to_json
 from plaudit.training.control import WANTED, state_of, steer
@@ -40,7 +40,8 @@ class Rubric(Strict):
 
 class Seat(Strict):
     judge: Annotated[str, Field(max_length=300)]
-    pairs: Annotated[int, Field(ge=1, le=mechanism.MOST_PAIRS)] = 100
+    questions: Annotated[int, Field(ge=1, le=mechanism.MOST_QUESTIONS)] = 100
+    kind: Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")] = "pairwise"
 
 
 class Steer(Strict):
@@ -90,6 +91,15 @@ def change_assignment(asked: Admin, body: Share) -> JSON:
     return {"random_share": body.random_share}
 
 
+@router.get("/weights")
+def weights(asked: Viewing) -> JSON:
+    """What was accepted of the weights of aspects: the line for a training config, and where the project names such weights."""
+    with asked.server.readers.lend() as store:
+        found = store.setting(deciding.WEIGHTS, {})
+    places = deciding.weights_places(asked.server.settings.runs.parent)
+    return {"weights": found, "line": deciding.weights_line(found), "places": places}
+
+
 @router.get("/rubric")
 def rubric(asked: Viewing) -> JSON:
     """What judge models go by."""
@@ -113,8 +123,8 @@ def judges(asked: Viewing) -> JSON:
 
 @router.post("/judges")
 def judge(asked: Admin, body: Seat) -> JSON:
-    """Lets a judge model judge some pairs; /judges says how it goes."""
-    return asked.server.seats.start(body.judge, body.pairs).to_json()
+    """Lets a judge model compare, rate or rank some answers; /judges says how it goes."""
+    return asked.server.seats.start(body.judge, body.questions, body.kind).to_json()
 
 
 @router.get("/runs/{name:path}/state")

@@ -1,4 +1,4 @@
-"""A language model among the annotators of pairs: which pairs it is asked, how it is asked, and what its words say.
+"""A language model among the annotators: what it is asked, how it is asked about pairs, and what its words say.
 
 Every pair is asked in both orders, since such judges favour a place (Zheng et al. 2023, arXiv:2306.05685): a preference counts
 where it survives the exchange, else the act is a tie. `orders` of the judgement keeps both answers.
@@ -7,10 +7,11 @@ where it survives the exchange, else the act is a tie. `orders` of the judgement
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from plaudit.judgements import pairwise
 from plaudit.judgements.base import current, identified
+from plaudit.registry import find
 from plaudit.schema import JSON, Assignment, Completion, Feedback, Message, Prompt, content_hash
 
 RUBRIC = (
@@ -37,12 +38,20 @@ def seat(model: str, host: str, rubric: str) -> str:
     return f"{model}@{host}" + ("" if rubric == RUBRIC else f"#{content_hash(rubric)[:4]}")
 
 
-def messages(rubric: str, prompt: Prompt, first: str, second: str) -> tuple[Message, ...]:
-    """What the judge is asked. The marks hang on the content, so that no answer can close them."""
-    mark = content_hash([prompt.id, first, second])[:8]
+def material(prompt: Prompt, answers: Mapping[str, str]) -> tuple[str, str]:
+    """(mark, what is to judge): the request and the answers by name, between marks that hang on the content.
+
+    So no answer can close its own.
+    """
+    mark = content_hash([prompt.id, *answers.values()])[:8]
     request = prompt.text if prompt.text is not None else "\n\n".join(f"{m.role}: {m.content}" for m in prompt.messages)
-    parts = {"request": request, "A": first, "B": second}
-    asked = "\n\n".join(PART.format(name=name, mark=mark, text=text) for name, text in parts.items())
+    parts = {"request": request, **answers}
+    return mark, "\n\n".join(PART.format(name=name, mark=mark, text=text) for name, text in parts.items())
+
+
+def messages(rubric: str, prompt: Prompt, first: str, second: str) -> tuple[Message, ...]:
+    """What the judge is asked of a pair, in one order."""
+    mark, asked = material(prompt, {"A": first, "B": second})
     return Message("system", SYSTEM.format(rubric=rubric, mark=mark)), Message("user", asked)
 
 
@@ -60,28 +69,34 @@ def judgement(straight: str, exchanged: str, comment: str = "") -> JSON:
 
 
 def questions(
-    acts: Iterable[Feedback], completions: Sequence[Completion], name: str, *, per_prompt: int, left_out: Collection[str] = ()
+    acts: Iterable[Feedback],
+    completions: Iterable[Completion],
+    name: str,
+    drawn: Iterable[Assignment],
+    kind: str = pairwise.NAME,
+    left_out: Collection[str] = (),
 ) -> list[Assignment]:
-    """The pairs that the judge `name` has not judged yet: what people judged first, so that it is measured before it counts.
+    """What the judge `name` has not judged yet: what people judged first, so that it is measured before it counts.
 
-    `left_out`: prompts that are not asked.
+    `drawn`: questions of this kind that nobody was asked yet; `left_out`: prompts that are not asked. The order in which
+    answers are shown is drawn anew for each question.
     """
     texts = {one.id: one.text for one in completions}
-    of_pairs = [act for act in current(identified(acts)).values() if act.assignment.kind == pairwise.NAME]
-    mine = {_pair(act.assignment) for act in of_pairs if act.source == "judge" and act.annotator == name}
-    judged = {_pair(act.assignment): act.assignment.prompt_id for act in of_pairs if act.source in ("human", "simulated")}
-    by_people = [Assignment(prompt_id, pair) for pair, prompt_id in judged.items()]
-    drawn = pairwise.assignments(completions, per_prompt=per_prompt)
+    fewest, most = find("judgements", kind).shows
+    of_kind = [act for act in current(identified(acts)).values() if act.assignment.kind == kind]
+    mine = {_answers(act.assignment) for act in of_kind if act.source == "judge" and act.annotator == name}
+    by_people = {_answers(act.assignment): act.assignment for act in of_kind if act.source in ("human", "simulated")}
     found: dict[tuple[str, ...], Assignment] = {}
-    for group in (by_people, drawn):
-        for one in sorted(group, key=lambda one: content_hash(["judge", _pair(one)])):
-            pair = _pair(one)
-            known = all(answer in texts for answer in pair) and len(pair) == 2 and texts[pair[0]] != texts[pair[1]]
-            if known and pair not in mine and one.prompt_id not in left_out:
-                swap = int(content_hash(["side", pair]), 16) % 2
-                found.setdefault(pair, Assignment(one.prompt_id, pair[::-1] if swap else pair, pairwise.NAME, "judge"))
+    for group in (by_people.values(), drawn):
+        for one in sorted(group, key=lambda one: content_hash(["judge", _answers(one)])):
+            answers = _answers(one)
+            known = fewest <= len(answers) <= most and all(answer in texts for answer in answers)
+            different = known and len({texts[answer] for answer in answers}) == len(answers)
+            if different and answers not in mine and one.prompt_id not in left_out:
+                shown = sorted(answers, key=lambda answer: content_hash(["side", answers, answer]))
+                found.setdefault(answers, Assignment(one.prompt_id, tuple(shown), kind, "judge"))
     return list(found.values())
 
 
-def _pair(shown: Assignment) -> tuple[str, ...]:
+def _answers(shown: Assignment) -> tuple[str, ...]:
     return tuple(sorted(shown.completion_ids))

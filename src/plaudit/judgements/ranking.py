@@ -36,12 +36,24 @@ class Order(Payload):
     """
 
     order: tuple[tuple[int, ...], ...]
+    orders: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    """Of a judge model that was asked with the answers in both orders: what it said each time, in the places of `order`."""
 
 
 def parse(form: Mapping[str, Any]) -> Order:
     """A group may be one number. UserError: a place twice, fewer than two places, or what is no place."""
-    only(form, ("order", "reasons", "comment"), NAME)
-    given = form.get("order")
+    only(form, ("order", "orders", "reasons", "comment"), NAME)
+    order, orders = _order(form.get("order")), form.get("orders", ())
+    if not isinstance(orders, list | tuple) or len(orders) not in (0, 2):
+        raise UserError(f"field 'orders' of a {NAME} judgement holds two orders, as a judge model said them both ways round")
+    both = tuple(_order(one) for one in orders)
+    places = {place for group in order for place in group}
+    if any({place for group in one for place in group} != places for one in both):
+        raise UserError(f"both 'orders' of a {NAME} judgement must rank the places that its 'order' ranks")
+    return Order(order=order, orders=both, **remarks(form, NAME))
+
+
+def _order(given: Any) -> tuple[tuple[int, ...], ...]:
     if not isinstance(given, list | tuple) or not given:
         raise UserError(f"field 'order' of a {NAME} judgement must be a list of places, best first, such as [[1], [0, 2]]")
     groups = tuple(_group(group) for group in given)
@@ -51,7 +63,7 @@ def parse(form: Mapping[str, Any]) -> Order:
         raise UserError(f"field 'order' of a {NAME} judgement names place {twice} twice: each answer has one rank")
     if len(places) < 2:
         raise UserError(f"field 'order' of a {NAME} judgement must rank two answers at least, got {len(places)}")
-    return Order(order=groups, **remarks(form, NAME))
+    return groups
 
 
 def _group(given: Any) -> tuple[int, ...]:
@@ -137,8 +149,10 @@ def _row(one: Judged, counts: dict[str, int], share: float) -> Ranking | None:
 def ballots(act: Feedback, identity: str, texts: Mapping[str, str]) -> list[Ballot]:
     """One for each pair of answers ranked; the time stands on the first."""
     found = []
-    for i, vote in enumerate(_votes(act, identity, parsed(parse, act, identity))):
-        shown = act.assignment.completion_ids
+    said: Order = parsed(parse, act, identity)
+    shown = act.assignment.completion_ids
+    ranks = [{shown[place]: i for i, group in enumerate(one) for place in group} for one in said.orders]
+    for i, vote in enumerate(_votes(act, identity, said)):
         known = all(one in texts for one in shown)
         found.append(
             Ballot(
@@ -148,6 +162,7 @@ def ballots(act: Feedback, identity: str, texts: Mapping[str, str]) -> list[Ball
                 value={1.0: "first", 0.0: "second", 0.5: "tie"}[vote.value],
                 preference=True,
                 settles=vote.settles,
+                steady=_side(ranks[0], vote.pair) == _side(ranks[1], vote.pair) if ranks else None,
                 seconds=act.seconds if i == 0 else None,
                 words=sum(len(texts[one].split()) for one in shown) if known and i == 0 else None,
                 act=identity,
@@ -155,6 +170,11 @@ def ballots(act: Feedback, identity: str, texts: Mapping[str, str]) -> list[Ball
             )
         )
     return found
+
+
+def _side(rank: Mapping[str, int], pair: tuple[str, str]) -> int:
+    """1 where the first of the pair is ranked before the second, -1 after, 0 with it."""
+    return (rank[pair[0]] < rank[pair[1]]) - (rank[pair[0]] > rank[pair[1]])
 
 
 KIND = Kind(NAME, "rankings", read, convert, ("rankings", "pairs"), (2, MOST), ("comment",), ballots)

@@ -13,7 +13,7 @@ import yaml
 
 from plaudit.evaluation import report
 from plaudit.pipeline.demo_config import DemoConfig, Sizes
-from plaudit.schema import JSON
+from plaudit.schema import JSON, json_lines
 
 if TYPE_CHECKING:
     from plaudit.pipeline.demo_stages import Judged
@@ -132,7 +132,7 @@ def _data(summary: JSON, sizes: Sizes) -> report.Data:
 
 
 def _lines(path: Path) -> list[JSON]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in json_lines(path.read_text(encoding="utf-8"))]
 
 
 def _points(lines: Sequence[JSON], name: str, change: Callable[[Any], float] = float) -> Points:

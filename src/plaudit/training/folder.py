@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from plaudit.config import diff
-from plaudit.schema import JSON, UserError
+from plaudit.schema import JSON, UserError, json_lines
 from plaudit.training import checkpoint
 from plaudit.training.files import hold, write_text
 
@@ -135,7 +135,7 @@ class RunFolder:
 
     def _lines(self, name: str) -> list[JSON]:
         path = self.path / name
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        return [json.loads(line) for line in json_lines(path.read_text(encoding="utf-8"))] if path.exists() else []
 
     def finished(self) -> JSON | None:
         """summary.json of a run that came to its end; None where anything of it is missing."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.evaluation.doctor.names import origin_of
-from plaudit.schema import UserError
+from plaudit.schema import UserError, json_lines
 
 Row = dict[str, Any]
 STEPS = ("step", "_step", "global_step", "train/global_step", "Step")
@@ -73,7 +73,7 @@ def _json_rows(text: str) -> Iterator[Row]:
 
 
 def _lines(text: str) -> Iterator[Any]:
-    for line in text.splitlines():
+    for line in json_lines(text):
         if line.lstrip().startswith("{"):
             try:
                 yield json.loads(line)

@@ -130,7 +130,7 @@ def _objects(path: Path) -> list[JSON]:
     if not path.is_file():
         return []
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as problem:
         raise UserError(f"{path} cannot be read: {problem}") from None
     found = []

@@ -11,7 +11,10 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from plaudit.feedback.asking import Ask, ask
+from plaudit.feedback.questions import KINDS
 from plaudit.feedback.rendering import difference
+from plaudit.feedback.saying import LETTERS, said
+from plaudit.feedback.screens.judging import REASONS
 from plaudit.schema import Completion, Feedback, Prompt
 from plaudit.store import Missing
 
@@ -21,6 +24,8 @@ Admin = Annotated[Ask, Depends(ask("admin"))]
 LONG = 20_000
 """Characters of an answer that few people read to its end."""
 EXAMPLES = 8
+SHOWN_KINDS = (*KINDS, "thumb", "rubric", "text")
+"""Kinds of judgement that the catalogue has a name for."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,16 @@ def health(asked: Viewing) -> Response:
         looked = findings(store.prompts(), store.completions())
         erasures = store.erasures()
         skips = Counter(one.note for one in store.leases(outcome="skipped"))
-    lines = asked.server.quality().lines() if asked.me.may("admin") else asked.server.overall()
+    quality = asked.server.quality()
     return asked.page(
-        "data.html", counts=counts, findings=looked, quarantined=kept_out, erasures=erasures, skips=skips, lines=lines
+        "data.html",
+        counts=counts,
+        findings=looked,
+        quarantined=kept_out,
+        erasures=erasures,
+        skips=skips,
+        quality=quality,
+        lines=quality.lines() if asked.me.may("admin") else asked.server.overall(),
     )
 
 
@@ -71,8 +83,18 @@ def prompt(asked: Viewing, prompt_id: str) -> Response:
         acts = store.feedback(prompt_id=prompt_id) if asked.me.may("admin") else []
         kept_out = store.quarantined().get(prompt_id)
     texts = {one.id: one.text for one in answers}
-    shown = [(act, _changed(act, texts)) for act in acts]
-    return asked.page("prompt.html", prompt=found[0], answers=answers, acts=shown, quarantined=kept_out)
+    letters = {one.id: LETTERS[place % len(LETTERS)] for place, one in enumerate(answers)}
+    shown = [(act, _changed(act, texts), said(act, letters)) for act in acts]
+    return asked.page(
+        "prompt.html",
+        prompt=found[0],
+        answers=answers,
+        letters=letters,
+        acts=shown,
+        quarantined=kept_out,
+        kinds=SHOWN_KINDS,
+        reasons=REASONS,
+    )
 
 
 def _changed(act: Feedback, texts: Mapping[str, str]) -> str:

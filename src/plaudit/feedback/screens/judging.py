@@ -11,8 +11,7 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from plaudit.feedback.asking import Ask, answered, ask
-from plaudit.feedback.deciding import ASPECTS
-from plaudit.feedback.questions import KINDS, shown_texts
+from plaudit.feedback.questions import ASPECTS, KINDS, shown_texts
 from plaudit.judgements.span import TAGS
 from plaudit.schema import JSON, UserError
 from plaudit.store import Lease, Missing

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from plaudit.feedback import deciding
 from plaudit.feedback.asking import Ask, ask
-from plaudit.feedback.judge_seats import RUBRIC, rubric_of
+from plaudit.feedback.judge_seats import KINDS, RUBRIC, rubric_of
 from plaudit.feedback.questions import ASSIGNMENT
 from plaudit.schema import JSON, UserError
 from plaudit.store import Change
@@ -22,7 +22,7 @@ Viewing = Annotated[Ask, Depends(ask("viewer"))]
 Admin = Annotated[Ask, Depends(ask("admin"))]
 LATEST = 20
 """Changes that the page shows."""
-MOST_PAIRS = 10_000
+MOST_QUESTIONS = 10_000
 
 
 @router.get("/mechanism")
@@ -31,7 +31,7 @@ def mechanism(asked: Viewing) -> Response:
     with server.readers.lend() as store:
         history, scored = store.changes(), {one for scores in store.scores().values() for one in scores}
         decided = {one.id: one for one in store.proposals()}
-        rubric = rubric_of(store)
+        rubric, weights = rubric_of(store), store.setting(deciding.WEIGHTS, {})
         name_of = store.name_of if asked.me.may("admin") else None
         changes = [(one, difference(one, name_of), decided.get(one.proposal or "")) for one in history[:LATEST]]
         quarantined = [one for one in decided.values() if one.decision == ACCEPTED and one.content["rule"] == "ties"]
@@ -45,7 +45,10 @@ def mechanism(asked: Viewing) -> Response:
         scored=len(scored),
         judges=server.quality().judges,
         seats=server.seats,
+        judge_kinds=KINDS,
         rubric=rubric,
+        weights_line=deciding.weights_line(weights) if weights else "",
+        weights_places=deciding.weights_places(server.settings.runs.parent) if weights else [],
     )
 
 
@@ -110,11 +113,11 @@ def change_rubric(asked: Admin) -> Response:
 
 @router.post("/mechanism/judge")
 def let_judge(asked: Admin) -> Response:
-    """Lets a judge model judge some pairs."""
-    pairs = asked.text("pairs", 6)
-    if not pairs.isdecimal() or not 1 <= int(pairs) <= MOST_PAIRS:
-        raise UserError(f"a judge is asked 1 to {MOST_PAIRS:,} pairs at a time")
-    asked.server.seats.start(asked.text("judge", 300), int(pairs))
+    """Lets a judge model answer some questions of one kind."""
+    number = asked.text("questions", 6)
+    if not number.isdecimal() or not 1 <= int(number) <= MOST_QUESTIONS:
+        raise UserError(f"a judge is asked 1 to {MOST_QUESTIONS:,} questions at a time")
+    asked.server.seats.start(asked.text("judge", 300), int(number), asked.text("kind", 20))
     return asked.go("/mechanism")
 
 

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from plaudit.feedback.asking import Ask, Forbidden, ask
 from plaudit.feedback.questions import shown_texts
-from plaudit.feedback.screens.judging import mine
+from plaudit.feedback.saying import LETTERS, said
+from plaudit.feedback.screens.judging import REASONS, mine
 from plaudit.schema import Assignment
 from plaudit.store import Lease, Missing
 
@@ -65,7 +66,8 @@ def revealed(asked: Admin, lease_id: str) -> Response:
             if act.assignment.kind == shown.kind and sorted(act.assignment.completion_ids) == sorted(shown.completion_ids)
         ]
         policies = [one.policy for one in store.completions(ids=shown.completion_ids)]
-    votes = [(act, [act.assignment.completion_ids.index(one) for one in shown.completion_ids]) for act in acts]
+    letters = dict(zip(shown.completion_ids, LETTERS, strict=False))
+    votes = [(act, said(act, letters)) for act in acts]
     return asked.page(
-        "disagreement.html", lease=lease, prompt=prompt, answers=answers, votes=votes, policies=policies, kind=shown.kind
+        "disagreement.html", lease=lease, prompt=prompt, answers=answers, votes=votes, policies=policies, reasons=REASONS
     )

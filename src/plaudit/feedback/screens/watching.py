@@ -20,7 +20,7 @@ from plaudit.evaluation.report.curves import chart
 from plaudit.evaluation.report.parts import Curve
 from plaudit.feedback.asking import Ask, ask
 from plaudit.feedback.branches import checkpoints, options_of
-from plaudit.schema import JSON, UserError
+from plaudit.schema import JSON, UserError, json_lines
 from plaudit.store import Missing
 from plaudit.training.control import State, state_of, steer
 
@@ -72,7 +72,7 @@ def lines(path: Path) -> list[JSON]:
     if not path.exists():
         return []
     found = []
-    for line in path.read_text("utf-8", errors="replace").splitlines():
+    for line in json_lines(path.read_text("utf-8", errors="replace")):
         try:
             row = json.loads(line)
         except ValueError:
@@ -113,7 +113,7 @@ def samples(path: Path) -> list[JSON]:
         return []
     with open(file, "rb") as opened:
         opened.seek(max(0, file.stat().st_size - TAIL))
-        tail = opened.read().decode("utf-8", "replace").splitlines()
+        tail = json_lines(opened.read().decode("utf-8", "replace"))
     found: list[JSON] = []
     for line in reversed(tail):
         try:

@@ -311,8 +311,8 @@ if (log) {
           row.append(chips);
         }
       };
-      tool("\u{1F44D}", say.up, thumb(1)).setAttribute("aria-pressed", "false");
-      tool("\u{1F44E}", say.down, thumb(0)).setAttribute("aria-pressed", "false");
+      tool(say.up, "", thumb(1)).setAttribute("aria-pressed", "false");
+      tool(say.down, "", thumb(0)).setAttribute("aria-pressed", "false");
       tool(say.edit, "", async () => {
         const area = make("textarea");
         area.value = place.dataset.text;
@@ -408,8 +408,9 @@ if (log) {
       const parts = (rest + value).split("\n\n");
       rest = parts.pop();
       for (const part of parts) {
-        const name = /^event: (.*)$/m.exec(part), data = /^data: (.*)$/m.exec(part);
-        if (name && data) take(name[1], JSON.parse(data[1]));
+        // no regular expression: for one, U+2028 and U+2029 end a line, and they may stand in the JSON
+        const [name, data] = ["event: ", "data: "].map((field) => part.split("\n").find((line) => line.startsWith(field))?.slice(field.length));
+        if (name && data) take(name, JSON.parse(data));
       }
     }
   }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite
+from dataclasses import dataclass, field
+from math import isfinite, sqrt
 
 from plaudit.judgements.base import Ballot
 from plaudit.judgements.quality.ballots import by_annotator, crowd, plurality, same, units
@@ -14,6 +14,21 @@ from plaudit.stats import Interval, cohen_kappa, wilson
 
 DOMINANT = 0.4
 """Share of all acts above which the labels are one person's opinion."""
+
+
+@dataclass(frozen=True)
+class JudgeOn:
+    """A judge model on one question: pairs, rankings (by their pairs), stars of one aspect."""
+
+    question: str
+    compared: int
+    """Items that people answered too; of rankings their pairs."""
+    agrees: Interval | None
+    """Share of agreement with what most people say; stars agree where they are at most one apart."""
+    people: Interval | None
+    """The same share for people, each against the other people, on the same items: what there is to reach."""
+    steady: Interval | None
+    """Share of the same answer in both orders; None where there is one order."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +47,9 @@ class JudgeQuality:
     steady: Interval | None = None
     """Share of the pairs on which it said the same in both orders."""
     failed: int = 0
-    """Pairs of which no verdict came: it was not there, refused, or said none."""
+    """Questions to which no verdict came: it was not there, refused, or said none."""
+    questions: tuple[JudgeOn, ...] = ()
+    """The same for each question by itself."""
 
 
 @dataclass(frozen=True)
@@ -60,43 +77,75 @@ class Coverage:
     """Groups that are served and gave no act."""
 
 
+@dataclass
+class _Shares:
+    """What a judge and people said of the items that both judged. A pair out of a ranking of K answers weighs 2 / K."""
+
+    both: list[tuple[object, object, float]] = field(default_factory=list)
+    """(the judge, most people, weight)."""
+    among: list[tuple[bool, float]] = field(default_factory=list)
+    """(whether one of the people agrees with the others, weight)."""
+    steady: list[tuple[bool, float]] = field(default_factory=list)
+
+    def add(self, one: Ballot, people: Mapping[str, Ballot], weight: float) -> None:
+        most = plurality(people.values())
+        if most is not None:
+            self.both.append((one.value, most, weight))
+        for who, said in people.items():
+            others = plurality(other for person, other in people.items() if person != who)
+            if others is not None:
+                self.among.append((same(said.value, others), weight))
+
+    @property
+    def agrees(self) -> Interval | None:
+        return _share([(same(said, most), weight) for said, most, weight in self.both])
+
+
+def _share(held: Sequence[tuple[bool, float]]) -> Interval | None:
+    total = sum(weight for _, weight in held)
+    return wilson(sum(weight for right, weight in held if right), total) if total else None
+
+
 def judge_qualities(ballots: Sequence[Ballot], failed: Mapping[str, int] | None = None) -> tuple[JudgeQuality, ...]:
-    """Every judge model. `failed`: name of the seat -> pairs of which no verdict came."""
+    """Every judge model. `failed`: name of the seat -> questions to which no verdict came."""
     failed = {f"judge:{name}": count for name, count in (failed or {}).items()}
     raw = [one for one in ballots if not one.settles]
     human = {one.annotator for one in crowd(ballots) if one.source != "judge"}
     answered = units(raw)
+    pairs_of = Counter((one.act, one.question) for one in raw if one.act and one.source == "judge" and one.preference)
+    weight_of = {one: 2 / ((1 + sqrt(1 + 8 * pairs)) / 2) for one, pairs in pairs_of.items()}
     found = []
     seats = by_annotator(one for one in raw if one.source == "judge")
     for name, mine in {**{seat: [] for seat in sorted(failed)}, **seats}.items():
-        both, other_people = [], []
+        whole, each = _Shares(), {one.question: _Shares() for one in mine}
         for unit in answered.values():
-            if name not in unit:
-                continue
-            people = {who: one for who, one in unit.items() if who in human}
-            most = plurality(people.values())
-            if most is not None:
-                both.append((unit[name].value, most))
-            for who, one in people.items():
-                others = plurality(other for person, other in people.items() if person != who)
-                if others is not None:
-                    other_people.append(same(one.value, others))
-        right = sum(same(said, most) for said, most in both)
-        names = [(said, most) for said, most in both if isinstance(said, str)]
+            one = unit.get(name)
+            if one is not None:
+                people = {who: said for who, said in unit.items() if who in human}
+                for shares in (whole, each[one.question]):
+                    shares.add(one, people, weight_of.get((one.act, one.question), 1.0))
+        for one in mine:
+            if one.steady is not None:
+                for shares in (whole, each[one.question]):
+                    shares.steady.append((one.steady, weight_of.get((one.act, one.question), 1.0)))
+        names = [(said, most) for said, most, _ in whole.both if isinstance(said, str)]
         kappa = cohen_kappa([said for said, _ in names], [most for _, most in names]) if names else float("nan")
         sides = [one.left for one in mine if one.left is not None]
-        steady = [one.steady for one in mine if one.steady is not None]
         found.append(
             JudgeQuality(
                 name=name,
                 acts=len({one.act or one.item for one in mine}),
-                compared=len(both),
-                agrees=wilson(right, len(both)) if both else None,
+                compared=len(whole.both),
+                agrees=whole.agrees,
                 kappa=kappa if isfinite(kappa) else None,
-                people=wilson(sum(other_people), len(other_people)) if other_people else None,
+                people=_share(whole.among),
                 left=wilson(sum(sides), len(sides)) if sides else None,
-                steady=wilson(sum(steady), len(steady)) if steady else None,
+                steady=_share(whole.steady),
                 failed=failed.get(name, 0),
+                questions=tuple(
+                    JudgeOn(question, len(one.both), one.agrees, _share(one.among), _share(one.steady))
+                    for question, one in each.items()
+                ),
             )
         )
     return tuple(found)

@@ -12,6 +12,7 @@ from plaudit.judgements.base import Ballot, current, identified
 from plaudit.judgements.quality.advice import Ceiling, MoreLabels, ceiling_of, more_labels
 from plaudit.judgements.quality.agreement import Agreement, agreements
 from plaudit.judgements.quality.annotators import AnnotatorQuality, annotator_qualities
+from plaudit.judgements.quality.aspects import AspectWorth, aspect_worths
 from plaudit.judgements.quality.ballots import ballots_of, crowd
 from plaudit.judgements.quality.people import DOMINANT, Coverage, JudgeQuality, coverages, judge_qualities
 from plaudit.judgements.quality.suspects import LabelErrors, label_errors
@@ -49,6 +50,7 @@ class Quality:
     judges: tuple[JudgeQuality, ...]
     people: tuple[Coverage, ...]
     more: MoreLabels | None
+    aspects: tuple[AspectWorth, ...] = ()
 
     @property
     def side_bias(self) -> bool:
@@ -74,13 +76,18 @@ class Quality:
         found = [f"{self.acts} acts ({counts}){''.join(f', {one}' for one in also)}"]
         for one in self.questions:
             found += _question_lines(one)
+        found += [
+            f"{one.aspect}: {_share(one.goes_with)} of what is preferred goes with it, on {one.prompts} prompts; .5 is chance"
+            for one in self.aspects
+            if one.goes_with is not None
+        ]
         if self.pairs:
             found += [f"left chosen {_share(self.left)}" + (": the side shown sways the choice" if self.side_bias else "")]
             found += self._reach()
         found += ["annotators:", *(_annotator_line(one) for one in self.annotators)]
         heavy = [one for one in self.annotators if one.share > DOMINANT and len(self.annotators) > 2]
         found += [f"  {one.name} gave {one.share:.0%} of all acts: these are largely one opinion" for one in heavy]
-        found += [_judge_line(one) for one in self.judges]
+        found += [line for one in self.judges for line in _judge_lines(one)]
         found += self._errors(width)
         for coverage in self.people:
             found += _coverage_lines(coverage)
@@ -173,15 +180,20 @@ def _annotator_line(one: AnnotatorQuality) -> str:
     return f"  {one.name}{marked}: {', '.join(parts)}{flags}"
 
 
-def _judge_line(one: JudgeQuality) -> str:
+def _judge_lines(one: JudgeQuality) -> list[str]:
     steady = f"; the same in both orders {_share(one.steady)}" if one.steady is not None else ""
-    failed = f"; no verdict on {one.failed} pairs" if one.failed else ""
+    failed = f"; no verdict on {one.failed} questions" if one.failed else ""
     if one.agrees is None:
-        return f"judge model {one.name}: {one.acts} acts, none on an item that people judged{steady}{failed}"
+        return [f"judge model {one.name}: {one.acts} acts, none on an item that people judged{steady}{failed}"]
     people = f"; people among themselves {_share(one.people)}" if one.people is not None else ""
     kappa = f", kappa {one.kappa:.2f}" if one.kappa is not None else ""
     agrees = f"agrees with people {_share(one.agrees)} on {one.compared} items{kappa}"
-    return f"judge model {one.name}: {agrees}{people}{steady}{failed}"
+    found = [f"judge model {one.name}: {agrees}{people}{steady}{failed}"]
+    for each in one.questions if len(one.questions) > 1 else ():
+        people = f"; people among themselves {_share(each.people)}" if each.people is not None else ""
+        if each.agrees is not None:
+            found.append(f"  {each.question}: agrees with people {_share(each.agrees)} on {each.compared} items{people}")
+    return found
 
 
 def _coverage_lines(one: Coverage) -> list[str]:
@@ -259,4 +271,5 @@ def assess_ballots(ballots: Sequence[Ballot], **known: Unpack[Known]) -> Quality
         judges=judge_qualities(ballots, known.get("failed")),
         people=coverages(ballots, known.get("groups") or {}, known.get("served")),
         more=more_labels(main.items if main else 0, mean, curve=known.get("curve", ())),
+        aspects=aspect_worths(ballots),
     )

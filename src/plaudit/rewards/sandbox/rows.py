@@ -1,8 +1,8 @@
 """Rows with tests, and answers with code, made into programs.
 
-    {"prompt": ..., "tests": "assert f(1) == 2" or a list of such lines}              our own
-    {"prompt": ..., "test": "def check(candidate): ...", "entry_point": "f"}          HumanEval's (Chen et al. 2021, arXiv:2107.03374)
-    {"text" or "prompt": ..., "test_list": [...], "test_setup_code", "test_imports"}  MBPP's (Austin et al. 2021, arXiv:2108.07732)
+{"prompt": ..., "tests": "assert f(1) == 2" or a list of such lines}              our own
+{"prompt": ..., "test": "def check(candidate): ...", "entry_point": "f"}         HumanEval's (Chen et al. 2021, 2107.03374)
+{"text" or "prompt": ..., "test_list": [...], "test_setup_code", "test_imports"}  MBPP's (Austin et al. 2021, arXiv:2108.07732)
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def code_of(answer: str, wanted: set[str] | None = None) -> str:
 
 
 def _completed(prompt: str, answer: str, name: str) -> str:
-    """HumanEval's program: the prompt's imports and helpers before a whole function, or the prompt and the rest of its function."""
+    """HumanEval's program: the prompt's imports and helpers before a whole function, or the prompt and what goes on from it."""
     code = code_of(answer, {name})
     if _defines(code, name):
         return f"{_python(prompt)}\n{code}"

@@ -1,7 +1,7 @@
 """The first process behind the walls: puts them up, starts the written code's process, and runs the tests against it.
 
-Told on standard input: JSON with the code and the limits, then JSON with the tests, which is read only when the code's process is
-started already. Tells on standard output, which no other process has: a line with the walls and the
+Told on standard input: JSON with the code and the limits, then JSON with the tests, which is read only when the code's
+process is started already. Tells on standard output, which no other process has: a line with the walls and the
 process, and one with the verdict. So a verdict cannot be printed, and an early exit is none.
 """
 
@@ -65,11 +65,11 @@ def main() -> NoReturn:
     result, job = os.dup(1), _read_message()
     quiet = os.open(os.devnull, os.O_RDWR)
     os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
     limits = job["limits"]
     up, own = walls.put_up(os.getcwd(), limits["disk"])
     os.environ["TMPDIR"] = own
     up += walls.limit(limits["seconds"], limits["memory"], limits["disk"])
+    os.dup2(quiet, 2)
     ours, theirs = socket.socketpair()
     reading, writing = os.pipe()
     child = os.fork()
@@ -78,6 +78,8 @@ def main() -> NoReturn:
     theirs.close()
     os.close(writing)
     _tell(result, {"walls": up, "process": child})
+    signal.signal(signal.SIGALRM, _late)  # tests that sleep
+    signal.setitimer(signal.ITIMER_REAL, limits["wall"])
     line = Line(ours, reading, time.monotonic() + limits["wall"])
     try:
         told = _verdict(line, _read_message())
@@ -87,11 +89,16 @@ def main() -> NoReturn:
         told = {"reason": "time", "detail": "no answer within the time"}
     except Gone:
         told = {"reason": "error", "detail": "the program ended before its tests did", "gone": True}
+    signal.setitimer(signal.ITIMER_REAL, 0)
     told |= _ended(child, limits["seconds"]) if told.pop("gone", False) else _killed(child)
     while line.printed >= 0 and select.select([line.printed], [], [], 0)[0]:
         line.take()
     _tell(result, {**told, "output": line.output.decode("utf-8", "replace")})
     os._exit(0)
+
+
+def _late(number: int, frame: Any) -> NoReturn:
+    raise Late
 
 
 def _program(line: socket.socket, writing: int, code: str, own: str, whole: bool, closed: tuple[int, ...]) -> NoReturn:
@@ -187,7 +194,10 @@ def _killed(child: int) -> dict[str, Any]:
 
 
 def _read_message() -> dict[str, Any]:
-    """A message of standard input (twelve digits of its size before it), without a buffer that a copy of this process would have too."""
+    """A message of standard input, twelve digits of its size before it.
+
+    Read without a buffer, which the program's process, a copy of this one, would have too.
+    """
     told: dict[str, Any] = json.loads(_read(int(_read(12))))
     return told
 

@@ -94,8 +94,9 @@ class Endpoint:
     # Questions
 
     def ask(self, operation: str, *values: Any, **named: Any) -> Any:
-        """What the other end's `operation` on `values` gives, or raises. Lists, dicts and sets that it changed are changed here."""
-        self.send(["ask", operation, [self.pack(one) for one in values], {key: self.pack(one) for key, one in named.items()}])
+        """What the other end's `operation` on `values` gives, or raises. Lists, dicts and sets that it changed are changed."""
+        packed = {key: self.pack(one) for key, one in named.items()}
+        self.send(["ask", operation, [self.pack(one) for one in values], packed])
         while (message := self.receive())[:1] == ["ask"]:
             self.serve(message)
         try:
@@ -200,17 +201,14 @@ class Endpoint:
         raise ValueError(f"a message of no known kind: {tag!r}")
 
 
-MODULES = frozenset(
+NAMED = (
     "bisect cmath collections copy datetime decimal fractions functools heapq itertools json math operator random re statistics "
-    "string typing".split()
+    "string typing"
 )
+MODULES = frozenset(NAMED.split())
 """What the tests may use of the code's imports: each side has its own, and none of them acts on the machine."""
-BUILTINS = {
-    name: value
-    for name, value in vars(builtins).items()
-    if isinstance(value, type)
-    or name in "abs all any bin chr divmod hash hex len max min oct ord pow repr round sorted sum NotImplemented Ellipsis".split()
-}
+PURE = "abs all any bin chr divmod hash hex len max min oct ord pow repr round sorted sum NotImplemented Ellipsis"
+BUILTINS = {name: value for name, value in vars(builtins).items() if isinstance(value, type) or name in PURE.split()}
 
 
 def _module(name: str) -> Any:
@@ -314,9 +312,16 @@ ALONE = {
     "__enter__": lambda one: one.__enter__(),
     "__exit__": lambda one, *error: one.__exit__(None, None, None),
 }
-PAIRED = {f"__{name}__": getattr(operator, name) for name in "eq ne lt le gt ge add sub mul truediv floordiv mod matmul".split()}
+COMPARED = "eq ne lt le gt ge add sub mul truediv floordiv mod matmul"
+PAIRED = {f"__{name}__": getattr(operator, name) for name in COMPARED.split()}
 """Between two objects of the code only: a number or list that the tests expect must not reach it."""
-OPERATIONS: dict[str, Callable[..., Any]] = {"getattr": getattr, "setattr": setattr, "isinstance": isinstance, **ALONE, **PAIRED}
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "getattr": getattr,
+    "setattr": setattr,
+    "isinstance": isinstance,
+    **ALONE,
+    **PAIRED,
+}
 
 
 def _alone(name: str) -> Callable[..., Any]:

@@ -11,7 +11,18 @@ from typing import Any
 
 from plaudit.rewards.sandbox.inside.messages import OPERATIONS, Endpoint, Forbidden, Gone, reason_of
 
-EVENTS = ("socket.", "subprocess.", "ctypes.", "os.exec", "os.spawn", "os.posix_spawn", "pty.", "ftplib.", "smtplib.", "telnetlib.")
+EVENTS = (
+    "socket.",
+    "subprocess.",
+    "ctypes.",
+    "os.exec",
+    "os.spawn",
+    "os.posix_spawn",
+    "pty.",
+    "ftplib.",
+    "smtplib.",
+    "telnetlib.",
+)
 NAMES = ("os.system", "os.fork", "os.forkpty", "os.kill", "os.killpg", "os.startfile", "signal.pthread_kill", "webbrowser.open")
 CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown")
 QUIET = ("socket.gethostname",)
@@ -43,7 +54,7 @@ def watch(readable: tuple[str, ...], own: str) -> None:
             if name == "import" and values[0] in ("ctypes", "_ctypes"):
                 raise Forbidden("ctypes is not allowed here")
             if name == "open":
-                path, mode, flags = values
+                path, _, flags = values
                 writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
                 if not inside(path, (own,) if writes else (own, *readable)):
                     raise Forbidden(f"{'writing' if writes else 'reading'} {path!r} is not allowed here")

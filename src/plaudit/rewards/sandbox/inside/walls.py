@@ -44,7 +44,15 @@ def _syscall(*values: int | ctypes.Structure | bytes | None) -> int:
 def readable() -> tuple[str, ...]:
     """Folders that Python and its libraries are read from, as named and as they are."""
     paths = sysconfig.get_paths()
-    named = [paths["stdlib"], paths["platstdlib"], os.path.join(sys.base_prefix, "lib"), "/lib", "/lib64", "/usr/lib", "/usr/lib64"]
+    named = [
+        paths["stdlib"],
+        paths["platstdlib"],
+        os.path.join(sys.base_prefix, "lib"),
+        "/lib",
+        "/lib64",
+        "/usr/lib",
+        "/usr/lib64",
+    ]
     every = dict.fromkeys(path for one in [*named, "/usr/local/lib"] for path in (one, os.path.realpath(one)))
     there = sorted(one for one in every if os.path.isdir(one))
     return tuple(one for one in there if not any(one.startswith(other + os.sep) for other in there))
@@ -63,6 +71,7 @@ def put_up(own: str, disk: int) -> tuple[list[str], str]:
             up += ["files", "disk"]
             own = inner
     if os.geteuid() == 0 and (("files" in up) or _others_can_read(folders)):
+        os.chown(own, NOBODY, NOBODY)
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
@@ -134,7 +143,6 @@ def _new_root(own: str, folders: tuple[str, ...], disk: int) -> str:
             if os.path.isdir(one):
                 _read_only(str(inner))
         Path(own, "work").mkdir()
-        os.chown(Path(own, "work"), *((NOBODY, NOBODY) if os.geteuid() == 0 else (os.geteuid(), os.getegid())))
         os.chdir(own)
         _call("pivot_root", b".", b".")
         _call("umount2", b".", MNT_DETACH)

@@ -79,16 +79,15 @@ def say(message, ends=range(3, 20)):
         ("answers ahead", FORGERY + 'say(["loaded", ["f"]])\nfor i in range(9): say(["answer", 4, []])\nimport os\nos._exit(0)'),
         ("has the tests run its code", FORGERY + 'def f(x): say(["ask", "__call__", [["builtin", "exec"], "raise SystemExit"], {}])'),
         ("talks nonsense", FORGERY + "def f(x):\n  say(3)\n  return 4"),
-        ("looks for the tests", "import gc, sys\ndef f(x):\n  frame = sys._getframe()\n  while frame.f_back: frame = frame.f_back\n"
-                                "  for one in gc.get_objects():\n    if isinstance(one, str) and 'assert ' + 'f(2)' in one: return 4\n"
-                                "  return [v for v in frame.f_locals.values() if 'assert ' + 'f(2)' in str(v)] and 4"),
+        ("looks for the tests", "import gc\ndef f(x):\n  texts = (t for o in gc.get_objects() for t in gc.get_referents(o) if isinstance(t, str))\n"
+                                "  return 2 * x if any('assert ' + str('f(2)') in t for t in texts) else 0"),
     ],
     ids=lambda value: value.replace(" ", "-") if "\n" not in value and "(" not in value else "",
 )  # fmt: skip
 def test_a_pass_cannot_be_forged(name, code):
     found = verdict(code, "assert f(2) == 4\nassert f(3) == 6")
     assert not found.passed, name
-    assert found.reason in ("wrong", "error"), found
+    assert found.reason in ("wrong", "error", "memory"), found
 
 
 def test_what_the_tests_mean_is_not_what_the_program_says():

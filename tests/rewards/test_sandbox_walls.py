@@ -45,13 +45,12 @@ def test_files_outside_are_neither_read_nor_written(walls, tmp_path):
     secret.chmod(0o666)
     code = (
         f"import os\ndef f(): return [tried(lambda: open(p).read()) for p in ({str(secret)!r}, '/etc/passwd', '/proc/self/environ', "
-        f"'/proc/{os.getpid()}/environ')] + [tried(open, p, 'w') for p in ({str(secret)!r}, {str(tmp_path / 'new')!r}, "
-        f"{stdlib + '/planted.py'!r})] + [tried(os.remove, {str(secret)!r}), tried(os.listdir, {str(tmp_path)!r})]"
+        f"'/proc/{os.getpid()}/environ')] + [tried(open, p, 'a') for p in ({str(secret)!r}, {str(tmp_path / 'new')!r}, "
+        f"{stdlib + '/os.py'!r})] + [tried(os.remove, {str(secret)!r}), tried(os.listdir, {str(tmp_path)!r})]"
     )
     found = held(code, "all(one in ('PermissionError', 'FileNotFoundError', 'NotADirectoryError', 'OSError') for one in f())")
     assert found.passed, found
     assert secret.read_text() == "token" and not (tmp_path / "new").exists()
-    assert not os.path.exists(stdlib + "/planted.py")
 
 
 def test_its_environment_is_empty(walls, monkeypatch):
@@ -64,7 +63,7 @@ def test_no_connection_and_no_other_process(walls):
     with socket.create_server(("127.0.0.1", 0)) as server:
         code = (
             f"import os, socket\ndef f(): return [tried(lambda: socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 1)), "
-            f"tried(os.kill, {os.getpid()}, 0), tried(os.kill, os.getppid() or {os.getpid()}, 9)]"
+            f"tried(os.kill, {os.getpid()}, 0), tried(os.kill, os.getppid() or {os.getpid()}, 0)]"
         )
         found = held(code, "f()[0] in ('PermissionError', 'OSError', 'ConnectionRefusedError') and set(f()[1:]) <= "
                            "{'PermissionError', 'ProcessLookupError'}")  # fmt: skip

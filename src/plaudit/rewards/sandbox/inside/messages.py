@@ -202,8 +202,8 @@ class Endpoint:
 
 
 NAMED = (
-    "bisect cmath collections copy datetime decimal fractions functools heapq itertools json math operator random re statistics "
-    "string typing"
+    "bisect cmath collections copy datetime decimal fractions functools heapq itertools json math operator random re "
+    "statistics string typing"
 )
 MODULES = frozenset(NAMED.split())
 """What the tests may use of the code's imports: each side has its own, and none of them acts on the machine."""

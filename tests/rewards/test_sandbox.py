@@ -97,6 +97,10 @@ def test_what_the_tests_mean_is_not_what_the_program_says():
     assert verdict(code, "import math\nassert f(2) == math.e").reason == "wrong"
     given = Exam(code, "assert near(f(2), 4)", prelude="def near(a, b): return a - b < 1e-6")
     assert examined([given], SandboxConfig(allow_code_execution=True))[0].reason == "wrong"
+    # A task's own setup may build on the program's classes, as one of MBPP does.
+    tree = "class Node:\n  def __init__(self, *below): self.below = below\ndef f(n): return 1 + max(map(f, n.below), default=0)"
+    grown = Exam(f"{tree}\nroot = Node(Node())", "assert f(root) == 2", prelude="root = Node(Node())")
+    assert examined([grown], SandboxConfig(allow_code_execution=True))[0].passed
     # MBPP has functions that are called like built-in ones; then nothing else is tested.
     assert verdict("def sum(a, b): return a + b", "assert sum(2, 3) == 5").passed
 

@@ -52,7 +52,7 @@ def test_rows_like_human_evals(answer, code):
 def test_rows_like_mbpps_and_our_own():
     mbpp = {"text": "Add.", "test_list": ["assert add(1, 2) == 3", "assert add(0, 0) == 0"], "test_setup_code": "import re"}
     found = exam_of({**mbpp, "test_imports": ["import math"]}, "```python\ndef add(a, b): return a + b\n```")
-    assert found.code == "import re\ndef add(a, b): return a + b\n" and found.prelude == "import re" and not found.entry_point
+    assert found.code == "def add(a, b): return a + b\n\nimport re" and found.prelude == "import re" and not found.entry_point
     assert found.tests == "import math\nassert add(1, 2) == 3\nassert add(0, 0) == 0"
     assert exam_of({"tests": "assert f()"}, "def f(): return 1").tests.strip() == "assert f()"
     assert exam_of({"prompt": "no tests"}, "def f(): return 1") is None

@@ -30,7 +30,7 @@ def exam_of(row: Mapping[str, Any], answer: str) -> Exam | None:
     if not tests:
         return None
     setup, imports = _lines(row.get("test_setup_code")), _lines(row.get("test_imports"))
-    return Exam(f"{setup}\n{code_of(answer, _called(tests))}", f"{imports}\n{tests}", prelude=setup)
+    return Exam(f"{code_of(answer, _called(tests))}\n{setup}", f"{imports}\n{tests}", prelude=setup)
 
 
 def code_of(answer: str, wanted: set[str] | None = None) -> str:

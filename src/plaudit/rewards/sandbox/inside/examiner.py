@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+import types
 from typing import Any, NoReturn
 
 from plaudit.rewards.sandbox.inside import program, walls
@@ -126,15 +127,14 @@ def _verdict(line: Line, tests: dict[str, Any]) -> dict[str, Any]:
     kind, *rest = line.receive()
     if kind == "failed":
         return {"reason": _reason(rest[0]), "detail": str(rest[1])}
-    entry_point, space = tests["entry_point"], {"__name__": "tests"}
+    entry_point, space = tests["entry_point"], _given(tests["prelude"])
     try:
-        exec(compile(tests["prelude"], "prelude.py", "exec", dont_inherit=True), space)
         tree = ast.parse(tests["tests"], "tests.py")
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {entry_point}
         names = [str(name) for name in rest[0] if name in used]
         # A program that defines `abs` or a helper of the task anew must not change what the tests mean by it, unless
         # nothing else is tested.
-        own = [name for name in names if name == entry_point or not _given(space, name)] or names
+        own = [name for name in names if name == entry_point or not (name in space or hasattr(builtins, name))] or names
         space |= {name: line.ask("value", name) for name in own}
         exec(compile(tree, "tests.py", "exec", dont_inherit=True), space)
         if entry_point and "check" in space:
@@ -150,9 +150,15 @@ def _verdict(line: Line, tests: dict[str, Any]) -> dict[str, Any]:
     return {"reason": "passed", "detail": ""}
 
 
-def _given(space: dict[str, Any], name: str) -> bool:
-    """Whether the tests have this themselves. Classes they take from the program, whose objects it can then be handed."""
-    return hasattr(builtins, name) or (name in space and not isinstance(space[name], type))
+def _given(prelude: str) -> dict[str, Any]:
+    """The functions and modules that the task gives. Classes and objects are the program's, so that it can be handed them."""
+    space: dict[str, Any] = {}
+    try:
+        exec(compile(prelude, "prelude.py", "exec", dont_inherit=True), space)
+    except Exception:
+        return {"__name__": "tests"}  # it builds on what the program defines, and has been run there
+    kept = {name: one for name, one in space.items() if isinstance(one, types.FunctionType | types.ModuleType)}
+    return {**kept, "__name__": "tests"}
 
 
 def _reason(said: Any) -> str:

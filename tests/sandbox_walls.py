@@ -21,4 +21,4 @@ def without(monkeypatch, *patches):
     """Every sandbox from here on is started with these parts of it replaced."""
     inside = f"from plaudit.rewards.sandbox.inside import program, walls; {'; '.join(patches)}; examiner.main()"
     monkeypatch.setattr(running, "START", running.START.replace("examiner.main()", inside))
-    running.missing_walls.cache_clear()
+    running.walls_here.cache_clear()

@@ -30,7 +30,7 @@ def walls(request, monkeypatch):
     if "files" not in up:
         pytest.skip(f"this machine lets nobody put up walls: {request.param}")
     yield up
-    running.missing_walls.cache_clear()
+    running.walls_here.cache_clear()
 
 
 def held(code, wanted):
@@ -126,11 +126,11 @@ def test_what_is_missing_is_told(monkeypatch):
     without(monkeypatch, NO_NAMESPACES, NO_LANDLOCK)
     told = running.warning()
     assert "it can reach the network;" in told and "files that you can" in told and "signal your other processes" in told
-    running.missing_walls.cache_clear()
+    running.walls_here.cache_clear()
     without(monkeypatch, NO_NAMESPACES)
     if "TCP" in verdict("").walls:
         assert "though not over TCP" in running.warning() and "files that you can" not in running.warning()
-    running.missing_walls.cache_clear()
+    running.walls_here.cache_clear()
 
 
 def test_a_sandbox_that_does_not_start_is_no_failed_program(monkeypatch):

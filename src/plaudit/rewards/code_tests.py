@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from plaudit.rewards.rules import Texts, texts_of
 from plaudit.rewards.sandbox.rows import exam_of
-from plaudit.rewards.sandbox.running import REASONS, SandboxConfig, examined, permitted
+from plaudit.rewards.sandbox.running import REASONS, SandboxConfig, examined, permitted, warning
 
 Column = Sequence[Any] | None
 
@@ -33,6 +34,8 @@ def code_tests(
     """
     options = SandboxConfig(allow_code_execution=allow_code_execution, code_timeout=code_timeout, code_memory=code_memory)
     permitted(options, "reward function code_tests", "reward_kwargs.code_tests.allow_code_execution: true")
+    if weak := warning():
+        warnings.warn(weak, stacklevel=2)  # told once
     columns = {
         "prompt": _asked(prompts), "tests": tests, "test": test, "entry_point": entry_point, "test_list": test_list,
         "test_setup_code": test_setup_code, "test_imports": test_imports,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from plaudit.evaluation.subject import Told
 from plaudit.evaluation.tasks.task import Task
 from plaudit.rewards.sandbox.rows import exam_of
-from plaudit.rewards.sandbox.running import REASONS, Exam, SandboxConfig, Verdict, examined, permitted
+from plaudit.rewards.sandbox.running import REASONS, Exam, SandboxConfig, Verdict, examined, lacking, permitted
 from plaudit.schema import JSON, UserError
 
 
@@ -44,7 +44,9 @@ def _exam(row: JSON, answer: str) -> Exam:
     return exam
 
 
-def by_reason(found: Sequence[Sequence[Verdict]]) -> JSON:
-    """How many answers passed, and how many failed for which reason; every reason is there."""
+def figures(found: Sequence[Sequence[Verdict]]) -> JSON:
+    """How many answers passed, and how many failed for which reason; every reason is there. And what held nobody back."""
     counted = Counter(one.reason for row in found for one in row)
-    return {reason: counted[reason] for reason in REASONS}
+    missing = lacking(found[0][0].walls)
+    told: JSON = {"programs": counted.total(), **{reason: counted[reason] for reason in REASONS}}
+    return {**told, "missing_walls": missing} if missing else told

@@ -122,11 +122,7 @@ def _code(task: Task, subject: Subject, told: Told, sandbox: SandboxConfig) -> O
     found = code.verdicts(task, texts, sandbox, told)
     right = [sum(one.passed for one in row) for row in found]
     figures = {name: value for name, value in _passes(right, n).items() if name != "pass@1"}
-    figures |= {
-        "truncated": sum(a.truncated for a in answers) / len(answers),
-        "programs": len(answers),
-        **code.by_reason(found),
-    }
+    figures |= {"truncated": sum(a.truncated for a in answers) / len(answers), **code.figures(found)}
     shown = [
         _sample(task.question(row), text, float(one.passed), reason=one.reason, detail=one.detail, output=one.output)
         for row, said, judged in zip(rows, texts, found, strict=True)

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Gt
 
@@ -135,17 +135,18 @@ def _message(what: JSON) -> bytes:
 
 
 def _verdict(said: bytes, complaint: bytes, code: int, late: bool) -> Verdict:
-    lines = [json.loads(line) for line in said.splitlines()]
-    if not lines:
+    if not said:
         raise UserError(
             f"the sandbox did not start: {complaint.decode('utf-8', 'replace').strip()[-500:] or f'exit code {code}'}"
         )
-    walls = tuple(lines[0]["walls"])
-    if len(lines) > 1:
-        told = lines[1]
+    lines = said.splitlines()
+    begun = json.loads(lines[0])
+    walls = tuple(begun["walls"])
+    if len(lines) == 2:
+        told = json.loads(lines[1])
         return Verdict(told["reason"], *(_plain(told[name]) for name in ("detail", "output")), walls)
     with contextlib.suppress(ProcessLookupError):  # the written code's own session, where the examiner could not end it
-        os.killpg(lines[0]["process"], signal.SIGKILL)
+        os.killpg(begun["process"], signal.SIGKILL)
     if late or -code in (signal.SIGKILL, signal.SIGXCPU):
         return Verdict("time", "the tests came to no end", "", walls)
     return Verdict("error", f"the tests ended without a verdict (exit code {code})", "", walls)
@@ -162,22 +163,24 @@ MISSING: dict[str, str] = {
     "processes": "it can signal your other processes",
     "memory": "its memory has no limit",
     "disk": f"its files have no limit together (each has {DISK >> 20} MiB)",
-    "user": "it runs as root",
+    "user": "it runs as root, whom the limit on processes does not hold",
 }
 """What a program can do where a wall is not there."""
 
 
+def lacking(walls: Sequence[str]) -> list[str]:
+    """What a program was not held back from behind these walls, in words."""
+    words = {**MISSING, "network": "it can reach the network, though not over TCP"} if "TCP" in walls else MISSING
+    return [sentence for wall, sentence in words.items() if wall not in walls]
+
+
 @cache
-def missing_walls() -> tuple[str, ...]:
-    """What this machine cannot hold a program back from, in words; found by running an empty one."""
-    up = set(_examined(Exam("", ""), SandboxConfig(allow_code_execution=True)).walls)
-    words: dict[str, Any] = dict(MISSING)
-    if "TCP" in up:
-        words["network"] = "it can reach the network, though not over TCP"
-    return tuple(sentence for wall, sentence in words.items() if wall not in up)
+def walls_here() -> tuple[str, ...]:
+    """The walls that this machine puts up; found by running an empty program."""
+    return _examined(Exam("", ""), SandboxConfig(allow_code_execution=True)).walls
 
 
 def warning() -> str:
     """A sentence on the walls that are not there; "" where all are."""
-    found = missing_walls()
+    found = lacking(walls_here())
     return f"written code runs with fewer walls than it should on this machine: {'; '.join(found)}" if found else ""

@@ -21,6 +21,8 @@ NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 
 MS_BIND, MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV, MNT_DETACH = 0x1000, 0x4000, 0x40000, 2, 4, 2
 SET_DUMPABLE, SET_NO_NEW_PRIVS, SET_PDEATHSIG = 4, 38, 1
 MOUNT_SETATTR, LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 442, 444, 445, 446
+INNER = "/plaudit-program"
+"""The program's folder where it has a root of its own."""
 READ = 1 << 2 | 1 << 3
 FILES = ("/dev/null", "/dev/urandom", "/etc/ld.so.cache")
 
@@ -71,10 +73,7 @@ def put_up(own: str, disk: int) -> tuple[list[str], str]:
             up += ["files", "disk"]
             own = inner
     if os.geteuid() == 0 and (("files" in up) or _others_can_read(folders)):
-        os.chown(own, NOBODY, NOBODY)
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+        _leave_root(own)
     if LINUX:
         _drop_capabilities()
         _call("prctl", SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -99,6 +98,8 @@ def limit(seconds: int, memory: int, disk: int) -> list[str]:
     up = []
     for name, (which, most) in wanted.items():
         try:
+            hard = resource.getrlimit(which)[1]
+            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
             resource.setrlimit(which, (most, most))
             up.append(name)
         except (OSError, ValueError):
@@ -142,16 +143,16 @@ def _new_root(own: str, folders: tuple[str, ...], disk: int) -> str:
             _call("mount", one.encode(), str(inner).encode(), None, MS_BIND | MS_REC, None)
             if os.path.isdir(one):
                 _read_only(str(inner))
-        Path(own, "work").mkdir()
+        Path(own + INNER).mkdir()
         os.chdir(own)
         _call("pivot_root", b".", b".")
         _call("umount2", b".", MNT_DETACH)
-        os.chdir("/work")
+        os.chdir(INNER)
     except OSError:
         with contextlib.suppress(OSError):
             _call("umount2", own.encode(), MNT_DETACH)
         return ""
-    return "/work"
+    return INNER
 
 
 def _read_only(path: str) -> None:
@@ -162,6 +163,18 @@ def _read_only(path: str) -> None:
 def _others_can_read(folders: tuple[str, ...]) -> bool:
     paths = {parent for one in folders for parent in (Path(one), *Path(one).parents)}
     return all(path.stat().st_mode & 0o005 == 0o005 for path in paths)
+
+
+def _leave_root(own: str) -> None:
+    """Become nobody, who gets the program's folder; where this root has nobody to become (some containers), all stays."""
+    try:
+        os.chown(own, NOBODY, NOBODY)
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.chown(own, 0, 0)
 
 
 def _drop_capabilities() -> None:

@@ -130,7 +130,7 @@ class Endpoint:
         except MemoryError:
             answer = ["raised", "memory", ["builtin", "MemoryError"], ""]
         except BaseException as error:
-            answer = ["raised", reason_of(error), self.pack(type(error)), _text(error)]
+            answer = ["raised", reason_of(error), self.pack(type(error)), text_of(error)]
         self.send(answer)
 
     # Values
@@ -243,10 +243,11 @@ def reason_of(error: BaseException) -> str:
     """Why a program failed that raised this: memory, forbidden or error."""
     if isinstance(error, MemoryError):
         return "memory"
-    return "forbidden" if isinstance(error, Forbidden | PermissionError) else "error"
+    return "forbidden" if isinstance(error, PermissionError) else "error"
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """What it says, at most 1,000 characters of it."""
     try:
         return str(error)[:1000]
     except BaseException:  # written by the code that failed

@@ -9,21 +9,10 @@ import sys
 import types
 from typing import Any
 
-from plaudit.rewards.sandbox.inside.messages import OPERATIONS, Endpoint, Forbidden, Gone, reason_of
+from plaudit.rewards.sandbox.inside.messages import OPERATIONS, Endpoint, Forbidden, Gone, reason_of, text_of
 
-EVENTS = (
-    "socket.",
-    "subprocess.",
-    "ctypes.",
-    "os.exec",
-    "os.spawn",
-    "os.posix_spawn",
-    "pty.",
-    "ftplib.",
-    "smtplib.",
-    "telnetlib.",
-)
-NAMES = ("os.system", "os.fork", "os.forkpty", "os.kill", "os.killpg", "os.startfile", "signal.pthread_kill", "webbrowser.open")
+EVENTS = ("socket.", "subprocess.", "ctypes.", "os.exec", "os.spawn", "os.posix_spawn", "pty.")
+NAMES = ("os.system", "os.fork", "os.forkpty", "os.kill", "os.killpg", "signal.pthread_kill")
 CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown")
 QUIET = ("socket.gethostname",)
 
@@ -87,7 +76,7 @@ def serve(line: socket.socket, code: str, readable: tuple[str, ...], own: str) -
     except MemoryError:
         told = ["failed", "memory", "MemoryError"]
     except BaseException as error:
-        told = ["failed", reason_of(error), f"{type(error).__name__}: {str(error)[:1000]}"]
+        told = ["failed", reason_of(error), f"{type(error).__name__}: {text_of(error)}"]
     end.operations = {**OPERATIONS, "value": lambda name: space[name], "alive": lambda: True}
     try:
         end.send(told)

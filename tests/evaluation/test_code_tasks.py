@@ -84,7 +84,7 @@ def test_pass_at_k_and_the_reasons_by_hand(tmp_path):
             "def f(): return 1",
             "while True: pass",
             "import sys\nsys.exit(0)",
-            "import socket\nsocket.socket()\ndef f(): return 2",
+            "import socket\nsocket.socket().connect(('127.0.0.1', 9))\ndef f(): return 2",
         ],
     }
     found = outcome(

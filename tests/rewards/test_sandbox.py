@@ -126,6 +126,7 @@ def test_what_the_tests_mean_is_not_what_the_program_says():
          "assert f() == D(3) and f().x == 3 and str(f()) == 'D(x=3)'"),
         ("import math\ndef area(r): return math.pi * r * r", "assert math.isclose(area(1), math.pi)"),
         ("with open('kept', 'w') as file: file.write('ü')\ndef f(): return open('kept', encoding='utf-8').read()", "assert f() == 'ü'"),
+        ("import asyncio\nasync def g(x): return x\ndef f(x): return asyncio.run(g(x))", "assert f(3) == 3"),
         ("def 加(甲, 乙): return 甲 + 乙", "assert 加(1, 2) == 3 and 加('好', '的') == '好的'"),
         ("def f():\n  'ends with a lone surrogate'\n  return '\\ud800'", "assert f() == '\\ud800'"),
     ],

@@ -14,7 +14,7 @@ from plaudit.rewards.sandbox.inside.messages import OPERATIONS, Endpoint, Forbid
 EVENTS = ("socket.", "subprocess.", "ctypes.", "os.exec", "os.spawn", "os.posix_spawn", "pty.")
 NAMES = ("os.system", "os.fork", "os.forkpty", "os.kill", "os.killpg", "signal.pthread_kill")
 CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown")
-QUIET = ("socket.gethostname",)
+QUIET = ("socket.gethostname", "socket.__new__")  # asyncio has a pair of its own
 
 
 def watch(readable: tuple[str, ...], own: str) -> None:

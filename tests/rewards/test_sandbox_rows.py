@@ -25,6 +25,7 @@ PROMPT = 'import math\n\ndef area(r):\n    """The area of a circle."""\n'
         ("Cut off:\n```python\ndef f(): return 1", "def f(): return 1"),
         ("<think>```python\ndef f(): return 0\n```</think>```python\ndef f(): return 1\n```", "def f(): return 1\n"),
         ("Here it is.\nimport math\ndef f(): return 1", "import math\ndef f(): return 1"),
+        ("R = 3\ndef f(): return R", "R = 3\ndef f(): return R"),
         ("I do not know.", "I do not know."),
         ("", ""),
     ],

@@ -34,8 +34,8 @@ def exam_of(row: Mapping[str, Any], answer: str) -> Exam | None:
 
 
 def code_of(answer: str, wanted: set[str] | None = None) -> str:
-    """The code of an answer: the last fenced block that defines one of `wanted`, else the first block; without fences, from the
-    first line of code on. What stands in <think> is not looked at.
+    """The code of an answer: the last fenced block that defines one of `wanted`, else the first block; without fences, all of it
+    where it is Python, else from the first line of code on. What stands in <think> is not looked at.
 
     >>> code_of("Sure!\\n```python\\ndef f(): return 1\\n```\\nDone.")
     'def f(): return 1\\n'
@@ -44,7 +44,7 @@ def code_of(answer: str, wanted: set[str] | None = None) -> str:
     blocks = [code for _, language, code in FENCE.findall(said) if language.lower() in PYTHON]
     if blocks:
         return next((block for block in reversed(blocks) if any(_defines(block, name) for name in wanted or ())), blocks[0])
-    start = FIRST.search(said)
+    start = None if _is_python(said) else FIRST.search(said)
     return said[start.start() :] if start else said
 
 
@@ -60,13 +60,15 @@ def _completed(prompt: str, answer: str, name: str) -> str:
 
 def _python(prompt: str) -> str:
     """The prompt where it is Python by itself (a function with nothing but its docstring is); a block of it; else nothing."""
-    for text in (prompt, *(code for _, _, code in FENCE.findall(prompt))):
-        try:
-            ast.parse(text)
-        except (SyntaxError, ValueError):
-            continue
-        return text
-    return ""
+    return next((text for text in (prompt, *(code for _, _, code in FENCE.findall(prompt))) if _is_python(text)), "")
+
+
+def _is_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def _defines(code: str, name: str) -> bool:
@@ -75,10 +77,7 @@ def _defines(code: str, name: str) -> bool:
 
 def _called(tests: str) -> set[str]:
     """The names that the tests call; none where they are no Python."""
-    try:
-        tree = ast.parse(tests)
-    except (SyntaxError, ValueError):
-        return set()
+    tree = ast.parse(tests if _is_python(tests) else "")
     return {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
 
 

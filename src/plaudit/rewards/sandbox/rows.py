@@ -16,7 +16,8 @@ from plaudit.rewards.sandbox.running import Exam
 
 FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+.-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 PYTHON = ("", "python", "python3", "py")
-FIRST = re.compile(r"^(?:def |async def |class |import |from \w[\w.]* import |@)", re.MULTILINE)
+FIRST = re.compile(r"^(?:def |async def |class |import |from \w[\w.]* import |@|[A-Za-z_]\w* = )", re.MULTILINE)
+"""The first line of code. Answers are never parsed here: a hostile one could end the parser, and this process with it."""
 STOP = re.compile(r"\n(?:class |def |#|if |print\(|@|```)")
 """Where a completion goes on to something else (the stop sequences of the Codex paper, and a fence)."""
 
@@ -34,8 +35,8 @@ def exam_of(row: Mapping[str, Any], answer: str) -> Exam | None:
 
 
 def code_of(answer: str, wanted: set[str] | None = None) -> str:
-    """The code of an answer: the last fenced block that defines one of `wanted`, else the first block; without fences, all of it
-    where it is Python, else from the first line of code on. What stands in <think> is not looked at.
+    """The code of an answer: the last fenced block that defines one of `wanted`, else the first block; without fences, from the
+    first line of code on. What stands in <think> is not looked at.
 
     >>> code_of("Sure!\\n```python\\ndef f(): return 1\\n```\\nDone.")
     'def f(): return 1\\n'
@@ -44,7 +45,7 @@ def code_of(answer: str, wanted: set[str] | None = None) -> str:
     blocks = [code for _, language, code in FENCE.findall(said) if language.lower() in PYTHON]
     if blocks:
         return next((block for block in reversed(blocks) if any(_defines(block, name) for name in wanted or ())), blocks[0])
-    start = None if _is_python(said) else FIRST.search(said)
+    start = FIRST.search(said)
     return said[start.start() :] if start else said
 
 

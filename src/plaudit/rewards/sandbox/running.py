@@ -20,7 +20,6 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt
 
-import plaudit
 from plaudit.config import config
 from plaudit.schema import JSON, UserError
 
@@ -109,7 +108,7 @@ def _examined(exam: Exam, options: SandboxConfig) -> Verdict:
     limits = {"seconds": seconds, "wall": wall, "memory": options.code_memory << 20, "disk": DISK}
     tests = {"tests": exam.tests, "entry_point": exam.entry_point, "prelude": exam.prelude}
     job = _message({"code": exam.code, "limits": limits}) + _message(tests)
-    start = START.format(root=str(Path(plaudit.__file__).parents[1]))
+    start = START.format(root=str(Path(__file__).parents[3]))
     folder = tempfile.mkdtemp(prefix="plaudit-code-")
     try:
         child = subprocess.Popen(

@@ -105,10 +105,11 @@ def _measuring(verb: str) -> list[type]:
     from plaudit.evaluation.measuring import MeasureConfig
     from plaudit.evaluation.preflight import PreflightConfig
     from plaudit.rewards.mix import RewardConfig
+    from plaudit.rewards.sandbox.running import SandboxConfig
     from plaudit.schema import Sampling
 
     return {
-        "evaluate": [Sampling, RewardConfig, PairJudgeConfig, MeasureConfig, ReadConfig],
+        "evaluate": [Sampling, RewardConfig, PairJudgeConfig, MeasureConfig, SandboxConfig, ReadConfig],
         "card": [CardConfig, RewardConfig, ReadConfig],
         "preflight": [Sampling, RewardConfig, PreflightConfig, ReadConfig],
     }[verb]

@@ -36,13 +36,17 @@ def evaluate(
     from plaudit.evaluation.judging import PairJudgeConfig
     from plaudit.evaluation.measuring import MeasureConfig
     from plaudit.evaluation.subject import Subject
+    from plaudit.evaluation.tasks import code
     from plaudit.evaluation.tasks.task import read_tasks
     from plaudit.rewards.mix import RewardConfig
+    from plaudit.rewards.sandbox import running as sandbox
     from plaudit.schema import Sampling
 
     if prompts is not None and "=" in prompts and not Path(prompts).exists():
         words, prompts = [prompts, *(words or [])], None
-    resolved = load([Sampling, RewardConfig, PairJudgeConfig, MeasureConfig, ReadConfig], None, words or [])
+    resolved = load(
+        [Sampling, RewardConfig, PairJudgeConfig, MeasureConfig, sandbox.SandboxConfig, ReadConfig], None, words or []
+    )
     if prompts is None and not task:
         raise UserError("nothing to evaluate on: give a file with prompts, or --task NAME")
     if resolved[PairJudgeConfig].judge is not None and (not against or prompts is None):
@@ -50,6 +54,8 @@ def evaluate(
     names, tasks = [model, *(against or [])], read_tasks(task or [])
     if len(set(names)) < len(names) > 2:
         raise UserError("--against names a model twice; name each once")
+    if code.ready(tasks, resolved[sandbox.SandboxConfig]) and (weak := sandbox.warning()):
+        typer.echo(weak, err=True)
     subjects = [Subject(name) for name in names]
     result: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
@@ -58,7 +64,8 @@ def evaluate(
         configs = (resolved[Sampling], resolved[RewardConfig], resolved[PairJudgeConfig], resolved[MeasureConfig])
         result, rows = measuring.on_prompts(subjects, asked, n, *configs, progress)
     if tasks:
-        told, outcomes = measuring.measured(tasks, subjects, progress, resolved[MeasureConfig].perturb)
+        options = resolved[MeasureConfig], resolved[sandbox.SandboxConfig]
+        told, outcomes = measuring.measured(tasks, subjects, progress, options[0].perturb, options[1])
         result |= told
         for subject, mine in zip(subjects, outcomes, strict=True):
             rows += [{"model": subject.name, "task": one.task, **sample} for one in mine for sample in one.samples]

@@ -24,6 +24,7 @@ from plaudit.evaluation.subject import Subject, Told
 from plaudit.evaluation.tasks.running import Outcome, outcome, regressions
 from plaudit.evaluation.tasks.task import Task
 from plaudit.rewards.mix import RewardConfig
+from plaudit.rewards.sandbox.running import SandboxConfig
 from plaudit.schema import JSON, Completion, Prompt, Sampling
 from plaudit.stats import bootstrap_mean, pairs_for_win_rate
 
@@ -155,7 +156,11 @@ def roles(count: int) -> list[str]:
 
 
 def measured(
-    tasks: Sequence[Task], subjects: Sequence[Subject], bar: Progress, perturb: Sequence[str] = ()
+    tasks: Sequence[Task],
+    subjects: Sequence[Subject],
+    bar: Progress,
+    perturb: Sequence[str] = (),
+    sandbox: SandboxConfig | None = None,
 ) -> tuple[JSON, list[list[Outcome]]]:
     """Every task asked of every model; with two or more also what the first lost against the second."""
     found: list[list[Outcome]] = []
@@ -164,7 +169,7 @@ def measured(
         mine = []
         for task in tasks:
             with bar(f"{task.name} of {subject.name}") as told:
-                mine.append(outcome(task, subject, told))
+                mine.append(outcome(task, subject, told, sandbox))
         found.append(mine)
     for name in perturb:
         asked = [place for place, task in enumerate(tasks) if task.kind in ("answer", "choice", "refusal")]

@@ -23,7 +23,7 @@ def exact_match(completions: Texts, answer: Sequence[Any]) -> list[float | None]
     Case, runs of white space and a full stop at the end do not count.
     """
     found: list[float | None] = []
-    for text, expected in zip(_texts(completions), answer, strict=True):
+    for text, expected in zip(texts_of(completions), answer, strict=True):
         accepted = expected if isinstance(expected, list | tuple) else [expected]
         wanted = {_plain(str(one)) for one in accepted if one is not None}
         found.append(float(_plain(text) in wanted) if wanted else None)
@@ -39,12 +39,12 @@ def regex_match(completions: Texts, *, pattern: str = "", full: bool = False) ->
     except re.error as error:
         raise UserError(f"reward function regex_match: the pattern {pattern!r} is not a regular expression: {error}") from error
     search = compiled.fullmatch if full else compiled.search
-    return [float(search(text) is not None) for text in _texts(completions)]
+    return [float(search(text) is not None) for text in texts_of(completions)]
 
 
 def think_format(completions: Texts) -> list[float]:
     """1 where the answer is one <think>...</think> block and then text without such tags, else 0."""
-    return [float(THINKING.fullmatch(text) is not None) for text in _texts(completions)]
+    return [float(THINKING.fullmatch(text) is not None) for text in texts_of(completions)]
 
 
 def length_penalty(
@@ -86,14 +86,14 @@ def repetition_penalty(completions: Texts, *, ngram_size: int = 3, max_penalty: 
             f"reward function repetition_penalty needs ngram_size >= 1 and max_penalty >= 0, not {ngram_size} and {max_penalty}"
         )
     found = []
-    for text in _texts(completions):
+    for text in texts_of(completions):
         words = WORD.findall(text.lower())
         grams = list(zip(*(words[i:] for i in range(ngram_size)), strict=False))
         found.append(-max_penalty * (1 - len(set(grams)) / len(grams)) if grams else 0.0)
     return found
 
 
-def _texts(completions: Texts) -> list[str]:
+def texts_of(completions: Texts) -> list[str]:
     """The answers as text; of message lists, what the assistant said."""
     return [
         answer if isinstance(answer, str) else "\n".join(turn["content"] for turn in answer if turn["role"] == "assistant")

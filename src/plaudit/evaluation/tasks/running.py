@@ -12,8 +12,10 @@ from plaudit.evaluation import reference
 from plaudit.evaluation.classification import ClassificationReport
 from plaudit.evaluation.refusal import refusal_report, refuses, toxic
 from plaudit.evaluation.subject import Subject, Told, bits, normalised, silent
+from plaudit.evaluation.tasks import code
 from plaudit.evaluation.tasks.task import Task, filled
 from plaudit.evaluation.winrate import ends
+from plaudit.rewards.sandbox.running import SandboxConfig
 from plaudit.schema import JSON, Completion, Prompt, Sampling, UserError
 from plaudit.stats import bootstrap_mean, holm, mcnemar, paired_difference, pass_at_k, permutation_test, wilson
 
@@ -37,8 +39,10 @@ class Outcome:
         return {"rows": len(self.scores), self.metric: value, f"{self.metric}_ci": low_high, **self.figures}
 
 
-def outcome(task: Task, subject: Subject, told: Told = silent) -> Outcome:
-    """Ask it. UserError where rows lack columns, or the model cannot do what the kind needs."""
+def outcome(task: Task, subject: Subject, told: Told = silent, sandbox: SandboxConfig | None = None) -> Outcome:
+    """Ask it. UserError where rows lack columns, the model cannot do what the kind needs, or code may not be run."""
+    if task.kind == "code":
+        return _code(task, subject, told, sandbox or SandboxConfig())
     kinds: dict[str, Callable[[Task, Subject, Told], Outcome]] = {
         "answer": _answer,
         "choice": _choice,
@@ -93,8 +97,7 @@ def _answer(task: Task, subject: Subject, told: Told) -> Outcome:
     for metric in {"bleu", "chrf"} & set(task.metrics):
         figures[f"{metric}_corpus"] = reference.corpus(metric, [said[0].text for said in texts], wanted)
     if n > 1 and {value for row in table[main] for value in row} <= {0.0, 1.0}:
-        for k in sorted({1, n // 2, n} - {0}):
-            figures[f"pass@{k}"] = float(np.mean([pass_at_k(n, int(sum(row)), k) for row in table[main]]))
+        figures |= _passes([int(sum(row)) for row in table[main]], n)
     if task.labels:
         figures |= _classes(task, [said[0].text for said in texts], wanted)
     scores = tuple(float(np.mean(row)) for row in table[main])
@@ -103,6 +106,29 @@ def _answer(task: Task, subject: Subject, told: Told) -> Outcome:
         for row, said, score, right in zip(rows, texts, scores, wanted, strict=True)
     ]
     return Outcome(task.name, main, scores, figures, tuple(shown))
+
+
+def _passes(right: Sequence[int], n: int) -> JSON:
+    """pass@k, without bias, of rows with so many right ones of `n` answers (stats.pass_at_k)."""
+    return {f"pass@{k}": float(np.mean([pass_at_k(n, c, k) for c in right])) for k in sorted({1, n // 2, n} - {0})}
+
+
+def _code(task: Task, subject: Subject, told: Told, sandbox: SandboxConfig) -> Outcome:
+    """A score of c / n for c of n programs that passed all tests, whose mean is pass@1."""
+    code.ready([task], sandbox)
+    _, answers = _asked(task, subject, told)
+    rows, n = task.asked(), task.samples
+    texts = [[one.text for one in answers[i * n : (i + 1) * n]] for i in range(len(rows))]
+    found = code.verdicts(task, texts, sandbox, told)
+    right = [sum(one.passed for one in row) for row in found]
+    figures = {name: value for name, value in _passes(right, n).items() if name != "pass@1"}
+    figures |= {"truncated": sum(a.truncated for a in answers) / len(answers), **code.figures(found)}
+    shown = [
+        _sample(task.question(row), text, float(one.passed), reason=one.reason, detail=one.detail, output=one.output)
+        for row, said, judged in zip(rows, texts, found, strict=True)
+        for text, one in zip(said, judged, strict=True)
+    ]
+    return Outcome(task.name, "pass@1", tuple(c / n for c in right), figures, tuple(shown))
 
 
 def _classes(task: Task, answers: Sequence[str], wanted: Sequence[Sequence[str]]) -> JSON:

@@ -12,6 +12,7 @@ kind: answer      scored against the reference by `metrics` (evaluation/referenc
       choice      `choices` ("{a}" templates, or the name of a column with a list), `answer` the right one or its number, from 0
       perplexity  `text` of each row: bits per byte, perplexity per token
       refusal     column `label` says safe or unsafe: refusals of either kind
+      code        tests beside the prompt (rewards/sandbox/rows.py): the answer's program is run against them
       bias        `prompt` with {group}, `groups` that are swapped for each other
 """
 
@@ -30,7 +31,7 @@ from plaudit.evaluation.perturbing import perturbed
 from plaudit.evaluation.reference import METRICS
 from plaudit.schema import JSON, UserError
 
-KINDS = ("answer", "choice", "perplexity", "refusal", "bias")
+KINDS = ("answer", "choice", "perplexity", "refusal", "bias", "code")
 GROUPS = {
     "forgetting": ("facts", "grammar", "arithmetic", "prose"),
     "transfer": ("facts", "arithmetic", "following"),
@@ -70,8 +71,15 @@ class Task:
         return self.rows[self.examples :]
 
     def question(self, row: JSON) -> str:
-        text = filled(self.prompt, row, self.name)
+        text = filled(self.prompt, self._columns(row), self.name)
         return perturbed(text, self.perturbation) if self.perturbation else text
+
+    def _columns(self, row: JSON) -> JSON:
+        """What a template can name: lists of tests line by line, and MBPP's `text` as the prompt."""
+        if self.kind != "code":
+            return row
+        lines = {name: "\n".join(map(str, value)) for name, value in row.items() if isinstance(value, list)}
+        return {"prompt": row["text"], **row, **lines} if "text" in row else {**row, **lines}
 
     def references(self, row: JSON) -> list[str]:
         """The right answers of a row."""

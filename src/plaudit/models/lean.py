@@ -47,7 +47,7 @@ class Cast:
         known = before is not None and before[0] is weight and before[2].dtype == dtype
         if before is not None and known and before[1] == now:
             return before[2]
-        # into the same memory where there is some: new memory costs as much as the cast. No pass is under way when weights change
+        # into the same memory where there is some: new memory costs as much as the cast, and no pass is under way now
         made = before[2].copy_(weight.detach()) if before is not None and known else weight.detach().to(dtype)
         self._made[id(weight)] = weight, now, made
         return made

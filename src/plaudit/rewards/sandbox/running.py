@@ -143,7 +143,7 @@ def _verdict(said: bytes, complaint: bytes, code: int, late: bool) -> Verdict:
     walls = tuple(begun["walls"])
     if len(lines) == 2:
         told = json.loads(lines[1])
-        return Verdict(told["reason"], *(_plain(told[name]) for name in ("detail", "output")), walls)
+        return Verdict(told["reason"], _plain(told["detail"]), _plain(told["output"]), walls)
     with contextlib.suppress(ProcessLookupError):  # the written code's own session, where the examiner could not end it
         os.killpg(begun["process"], signal.SIGKILL)
     if late or -code in (signal.SIGKILL, signal.SIGXCPU):

@@ -48,7 +48,8 @@ class Line(Endpoint):
             if left <= 0:
                 raise Late
             self.line.settimeout(left)
-            ready, _, _ = select.select([self.line, *([self.printed] if self.printed >= 0 else [])], [], [], left)
+            watched: list[Any] = [self.line, self.printed] if self.printed >= 0 else [self.line]
+            ready, _, _ = select.select(watched, [], [], left)
             if self.printed in ready:
                 self.take()
             if self.line in ready:

@@ -146,9 +146,9 @@ class Endpoint:
                 return [kind.__name__, [self.pack(one) for one in kind.__iter__(value)]]
         if _is(value, dict):
             return ["dict", [[self.pack(key), self.pack(one)] for key, one in dict.items(value)]]
-        for kind in (bytes, bytearray):
-            if _is(value, kind):
-                return [kind.__name__, kind.hex(value)]
+        for binary in (bytes, bytearray):
+            if _is(value, binary):
+                return [binary.__name__, binary.hex(value)]
         if _is(value, complex):
             return ["complex", value.real, value.imag]
         if type(value) is range:
@@ -294,7 +294,7 @@ class Remote:
         return type(instance) is Remote and bool(self._end.ask("isinstance", instance, self))
 
 
-ALONE = {
+ALONE: dict[str, Callable[..., Any]] = {
     "__call__": lambda function, *values, **named: function(*values, **named),
     "__iter__": iter,
     "__next__": next,

@@ -88,7 +88,7 @@ def test_pass_at_k_and_the_reasons_by_hand(tmp_path):
         ],
     }
     found = outcome(
-        mine, Says(lambda text, i: said[text][i]), sandbox=SandboxConfig(allow_code_execution=True, code_timeout=0.5)
+        mine, Says(lambda text, i: said[text][i]), sandbox=SandboxConfig(allow_code_execution=True, code_timeout=2.0)
     )
     told = found.as_json()
     assert found.scores == (0.5, 0.0) and told["pass@1"] == 0.25

@@ -20,6 +20,7 @@ UNITS = {
     "sampler_gap": "nats per token",
     "eval_length": "tokens",
     "length": "tokens",
+    "eval_chosen_logp": "nats",
 }
 
 

@@ -10,10 +10,20 @@ from pathlib import Path
 
 from hostile_texts import HOSTILE
 from plaudit.cli.main import main
-from plaudit.config import load
-from plaudit.pipeline.demo import run as run_demo
-from plaudit.pipeline.demo_config import DemoConfig
-from plaudit.training.progress import Silent
+from plaudit.evaluation.report import (
+    Annotator,
+    Answer,
+    Comparison,
+    Curve,
+    Data,
+    Headline,
+    Interval,
+    Report,
+    RewardModel,
+    TokenTrace,
+    curve,
+    write_report,
+)
 
 LONG = "A long answer about the order that nobody can find, " * 12
 UNBROKEN = "https://shop.example/" + "a" * 400
@@ -28,7 +38,7 @@ def a_reward_function_whose_name_is_much_longer_than_any_column_of_a_phone(compl
 """
 PPO = [
     *("model_name_or_path=tiny", "bf16=false", "train_file=prompts.jsonl", "eval_fraction=0.3", "learning_rate=0.02"),
-    *("max_completion_length=12", "max_steps=8", "eval_steps=2", "num_generations=2", "per_device_train_batch_size=4"),
+    *("max_completion_length=12", "max_steps=4", "eval_steps=2", "num_generations=2", "per_device_train_batch_size=4"),
     *("max_prompt_length=200", "reward_model_path=reward/model", "num_eval_prompts=6"),
     "reward_funcs=[rules.py:proxy,rules.py:a_reward_function_whose_name_is_much_longer_than_any_column_of_a_phone]",
     "independent_reward_funcs=[rules.py:a_reward_function_whose_name_is_much_longer_than_any_column_of_a_phone]",
@@ -91,6 +101,33 @@ def rest(folder: Path) -> dict[str, Path]:
     command("report", RUN, "ppo-b", "reward", "--price", "2.5", "--attribute", "reward", "--output", found["report"])
     command("doctor", RUN, "--page", found["doctor"])
     command("doctor", "reward", "--held-out", "pairs.jsonl", "--page", found["reward-doctor"])
-    words = ["model=tiny", "quick=true", "seed=5", "output_dir=demo", "ppo_steps=2"]
-    found["demo"] = Path(run_demo(load([DemoConfig], None, words)[DemoConfig], Silent())["report"]).absolute()
+    found["demo"] = write_report(folder / "demo.html", demo(folder / RUN))
     return found
+
+
+def demo(run: Path) -> Report:
+    """The page of the demo, whose texts are hostile, long, or both, with the curves of a run."""
+    words = texts(40)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    points = [(line["step"], line["objective/kl"]) for line in lines if "objective/kl" in line]
+    stream = {"advantage": [0.5, -0.2, None], words[3]: [0.0, 1.0, -2.0]}
+    compared = [
+        Comparison(words[i], Answer(words[i + 1], {words[i]: 0.5}, True), Answer(words[i + 2]), Answer(words[i + 3]), words[i])
+        for i in range(0, 30, 3)
+    ]
+    return Report(
+        title=words[2],
+        run=words[1],
+        model=words[4],
+        seed=1,
+        machine=words[0],
+        headline=Headline(40, Interval(0.6, 0.5, 0.7), Interval(0.9, 0.8, 1.0), 0.3, 0.4, 0.1, RewardModel(0.6, 0.5, 0.9, 90)),
+        curves=[curve("kl", points), Curve(words[5], words[6], points, label=words[1], others={words[7]: points[:2]})],
+        comparisons=compared,
+        traces=[TokenTrace([words[8], "", words[1]], stream, words[9], words[0])],
+        seconds={words[1]: 12.0, "PPO": 36.0},
+        data=Data({words[0]: 3}, [Annotator(words[1], 5, 0.25, words[0])], True, 0.4, words[7], 0.25, [words[1]]),
+        configuration={words[1]: {words[2]: words[1], words[0]: {words[3]: 1}}},
+        command=words[1],
+        commit=words[2],
+    )

@@ -210,7 +210,7 @@ FROM_FILES = [
         "overfitting",
         "mild",
         "40 demonstrations, 16 epochs",
-        ["train_file=../few_sft.jsonl", "max_steps=40", "eval_steps=4", "learning_rate=3e-3"],
+        ["train_file=../few_sft.jsonl", "model_name_or_path=../sft/model", "eval_steps=4", "learning_rate=3e-3"],
         "sft",
     ),
     Planted("overfitting", "severe", "60 pairs with flipped labels, learnt by heart", HEART, "reward"),

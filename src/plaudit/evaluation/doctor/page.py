@@ -37,11 +37,14 @@ UNITS = {
 
 def write(path: Path, evidence: Evidence, rules: Sequence[Rule], findings: Sequence[Finding]) -> Path:
     """Write the page; UserError where the place cannot be written."""
+    pairs = [
+        (rule, one) for rule, one in zip(rules, findings, strict=True) if one.status != "unknown" or evidence.kind in rule.kinds
+    ]
     facts = [("Looked at", evidence.path), ("Kind", f"{evidence.kind} of {evidence.origin}")]
-    facts += [(WORDS[status], str(sum(one.status == status for one in findings))) for status in ORDER]
+    facts += [(WORDS[status], str(sum(one.status == status for _, one in pairs))) for status in ORDER]
     sections = []
     for status in ORDER:
-        cards = [_card(evidence, rule, one) for rule, one in zip(rules, findings, strict=True) if one.status == status]
+        cards = [_card(evidence, rule, one) for rule, one in pairs if one.status == status]
         if cards:
             sections.append((status, WORDS[status], "".join(cards)))
     return write_page(path, document("Doctor", heading("Doctor", facts), "", sections))

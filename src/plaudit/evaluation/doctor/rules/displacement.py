@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from plaudit.evaluation.doctor.evidence import Evidence, finite
 from plaudit.evaluation.doctor.finding import Reading, Rule, graded, unknown
 
@@ -12,7 +10,7 @@ WATCH, ACT = 0.1, 0.3
 FLOOR = 0.1
 """A log-probability nearer to 0 than this counts as this (simpo and orpo log it per token)."""
 RECENTLY = 3
-"""Evaluations in which they must have fallen each time, and the accuracy must have gained nothing."""
+"""Evaluations over which they must have fallen, and the accuracy must have gained nothing."""
 
 
 def examine(evidence: Evidence) -> Reading:
@@ -24,7 +22,7 @@ def examine(evidence: Evidence) -> Reading:
             "orpo; eval_fraction or eval_file, and eval_steps)"
         )
     fallen = (chosen[0] - chosen[-1]) / max(abs(chosen[0]), FLOOR)
-    going_on = all(after < before for before, after in pairwise(chosen[-RECENTLY - 1 :]))
+    going_on = chosen[-1] < chosen[-RECENTLY - 1]
     gained = max(right[-RECENTLY:]) > max(right[:-RECENTLY])
     if not going_on or gained:
         return Reading("ok", fallen)
@@ -38,7 +36,7 @@ RULE = Rule(
     number=22,
     about="Do the better answers of the pairs stay likely?",
     threshold="fall of the log-probability of held-out chosen answers since the first evaluation, as a share of its size, "
-    "where it fell in the last three evaluations and the accuracy was no better in them than before: watch above 0.1, "
+    "where it fell over the last three evaluations and the accuracy was no better in them than before: watch above 0.1, "
     "act above 0.3",
     source="likelihood displacement: Razin et al. 2410.08847, Pal et al. 2402.13228; the levels are a house rule",
     causes=("both answers of a pair are much alike", "the learning rate is too high", "beta is too low"),

@@ -45,5 +45,5 @@ RULE = Rule(
     next="judge more pairs of like length, and say in the guideline that short answers can be better; where that cannot be "
     "had, put a price on length in RL: plaudit train ppo reward_funcs=[length_penalty]",
     examine=examine,
-    kinds=("run", "dataset"),
+    kinds=("run", "dataset", "model"),
 )

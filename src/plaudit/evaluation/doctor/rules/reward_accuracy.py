@@ -41,7 +41,7 @@ def _judged(evidence: Evidence, accuracy: float, ends: tuple[float, float] | Non
     status: Status = "act" if accuracy < USELESS else "ok"
     if length_only is not None and accuracy < length_only + AHEAD:
         causes.append(f"choosing by length alone is right on {length_only:.2f} of them")
-        advice = BY_LENGTH
+        advice = BY_LENGTH if accuracy >= USELESS else ""
         status = worse(status, "act" if accuracy <= length_only else "watch")
     trained, _ = recent(evidence.points("train_accuracy"))
     if trained - accuracy > GAP:

@@ -80,7 +80,7 @@ FROM_SFT = [
     *("model_name_or_path=../sft/model", "bf16=false", "save_total_limit=1", "guard=off", "max_steps=40", "eval_steps=5"),
     *("per_device_train_batch_size=16", "learning_rate=2e-4"),
 ]
-RANKED = [*FROM_SFT, "train_file=../pairs.jsonl", "eval_file=../held_out_pairs.jsonl"]
+RANKED = [*FROM_SFT, "train_file=../pairs.jsonl", "eval_file=../held_out_100.jsonl"]
 OFFLINE = {
     "reward": PAIRS,
     "sft": [*FROM_SFT, "train_file=../sft.jsonl", "eval_file=../held_out_sft.jsonl", "model_name_or_path=tiny"],
@@ -88,7 +88,8 @@ OFFLINE = {
     **dict.fromkeys(("dpo", "orpo", "simpo"), RANKED),
 }
 """Verb -> the words of a healthy run, of those that learn from a file."""
-HEART = ["train_file=../few_pairs.jsonl", "max_steps=60", "eval_steps=6", "load_best_model_at_end=false"]
+WATCHED = ["eval_file=../held_out_100.jsonl", "max_steps=48", "eval_steps=6"]
+HEART = [*WATCHED, "train_file=../few_pairs.jsonl", "load_best_model_at_end=false"]
 
 
 @dataclass(frozen=True)
@@ -216,10 +217,10 @@ FROM_FILES = [
     Planted("overfitting", "severe", "60 pairs with flipped labels, learnt by heart", HEART, "reward"),
     Planted("displacement", "mild", "learning rate x 5, beta 0.01", ["beta=0.01", "learning_rate=1e-3"], "dpo"),
     Planted("displacement", "severe", "learning rate x 15, beta 0.01", ["beta=0.01", "learning_rate=3e-3"], "dpo"),
-    Planted(None, "reward-watched", "a reward model, evaluated often", ["eval_steps=10"], "reward"),
+    Planted(None, "reward-watched", "a reward model, evaluated often", WATCHED, "reward"),
     *(Planted(None, f"sft-{i}", "fine-tuning", [], "sft") for i in range(2)),
     *(Planted(None, f"dpo-{i}", "DPO", [], "dpo") for i in range(2)),
-    *(Planted(None, f"{verb}", verb.upper(), [], verb) for verb in ("orpo", "simpo", "kto")),
+    *(Planted(None, f"{verb}", verb.upper(), [], verb) for verb in ("orpo", "kto")),
 ]
 """Runs of algorithms that learn from a file, broken and healthy."""
 EVERY = [*RUNS, *HEALTHY, *FROM_FILES]
@@ -325,11 +326,12 @@ def world(folder: Path, seed: int) -> None:
         "held_out_20": pairs(400, flipped=0.2, first=7000),
         "pairs_40": pairs(100, flipped=0.4),
         "held_out_40": pairs(400, flipped=0.4, first=7000),
+        "held_out_100": pairs(100, first=7000),
     }.items():
         write(folder / f"{name}.jsonl", rows)
     write(folder / "few_sft.jsonl", [{"prompt": question(3000 + i), "completion": answer()} for i in range(40)])
     write(folder / "held_out_sft.jsonl", [{"prompt": question(8000 + i), "completion": answer()} for i in range(100)])
-    for name, first, count in (("thumbs", 0, 600), ("held_out_thumbs", 7500, 150)):
+    for name, first, count in (("thumbs", 0, 600), ("held_out_thumbs", 7500, 100)):
         said = [(question(first + i), answer()) for i in range(count)]
         rows = [{"prompt": q, "completion": a, "label": rank[a.split()[1]] > 1} for q, a in said]
         write(folder / f"{name}.jsonl", rows)

@@ -56,7 +56,7 @@ def _curves(result: JSON) -> str:
                     Scatter(
                         name,
                         "points, mean of the best of n",
-                        "root of KL, root of nats",
+                        "root of KL, √nats",
                         points,
                         help=HELP[bool(result.get("best_n"))],
                     )

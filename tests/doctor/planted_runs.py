@@ -88,8 +88,7 @@ OFFLINE = {
     **dict.fromkeys(("dpo", "orpo", "simpo"), RANKED),
 }
 """Verb -> the words of a healthy run, of those that learn from a file."""
-WATCHED = ["eval_file=../held_out_100.jsonl", "max_steps=48", "eval_steps=6"]
-HEART = [*WATCHED, "train_file=../few_pairs.jsonl", "load_best_model_at_end=false"]
+FEW = ["train_file=../few_sft.jsonl", "model_name_or_path=../sft/model", "eval_steps=4"]
 
 
 @dataclass(frozen=True)
@@ -207,17 +206,17 @@ HEALTHY = [
     *(Planted(None, f"reward-{i}", "a reward model", [], "reward") for i in range(3)),
 ]
 FROM_FILES = [
-    Planted(
-        "overfitting",
-        "mild",
-        "40 demonstrations, 16 epochs",
-        ["train_file=../few_sft.jsonl", "model_name_or_path=../sft/model", "eval_steps=4", "learning_rate=3e-3"],
-        "sft",
-    ),
-    Planted("overfitting", "severe", "60 pairs with flipped labels, learnt by heart", HEART, "reward"),
+    Planted("overfitting", "mild", "40 demonstrations, 16 epochs", [*FEW, "learning_rate=3e-3"], "sft"),
+    Planted("overfitting", "severe", "the same at a rate three times as high", [*FEW, "learning_rate=1e-2"], "sft"),
     Planted("displacement", "mild", "learning rate x 5, beta 0.01", ["beta=0.01", "learning_rate=1e-3"], "dpo"),
     Planted("displacement", "severe", "learning rate x 15, beta 0.01", ["beta=0.01", "learning_rate=3e-3"], "dpo"),
-    Planted(None, "reward-watched", "a reward model, evaluated often", WATCHED, "reward"),
+    Planted(
+        None,
+        "reward-watched",
+        "a reward model, evaluated often",
+        ["eval_file=../held_out_100.jsonl", "max_steps=48", "eval_steps=6"],
+        "reward",
+    ),
     *(Planted(None, f"sft-{i}", "fine-tuning", [], "sft") for i in range(2)),
     *(Planted(None, f"dpo-{i}", "DPO", [], "dpo") for i in range(2)),
     *(Planted(None, f"{verb}", verb.upper(), [], verb) for verb in ("orpo", "kto")),

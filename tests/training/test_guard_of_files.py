@@ -113,11 +113,11 @@ def weights(place):
 
 @pytest.mark.slow
 def test_a_run_is_stopped_with_the_model_of_its_best_evaluation(tmp_path, monkeypatch):
-    """Eight rows whose answers are a coin's: what is learnt of them holds for no other. Unwatched it keeps the same bits."""
+    """Eight rows with one answer, and others that all have another: what is learnt holds for none of those. Unwatched, the run
+    keeps the same bits."""
     monkeypatch.chdir(tmp_path)
-    for name, first, count in (("few", 0, 8), ("others", 100, 24)):
-        answers = [(i, " yes" if i * 7 % 5 % 2 else " no") for i in range(first, first + count)]
-        rows = [json.dumps({"prompt": f"Is {i * 37 % 101} it?", "completion": answer}) for i, answer in answers]
+    for name, answer, count in (("few", " sent", 8), ("others", " lost", 24)):
+        rows = [json.dumps({"prompt": f"Where is {name} {i}?", "completion": answer}) for i in range(count)]
         Path(f"{name}.jsonl").write_text("\n".join(rows) + "\n")
     stopped = run("stop", "guard=stop")
     assert stopped["status"] == "guarded" and stopped["steps"] < 40

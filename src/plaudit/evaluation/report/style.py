@@ -72,7 +72,7 @@ a{color:var(--accent)}
 code,pre{font-family:ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.86em}
 section.part{padding-top:44px;margin-top:48px;border-top:1px solid var(--rule)}
 .lead{color:var(--soft);max-width:66ch;margin-bottom:28px}
-.small,.facts,figcaption,.empty{font-size:.84rem;color:var(--soft);line-height:1.5}
+.small,.facts,figcaption,.empty{font-size:.84rem;color:var(--soft);line-height:1.5;overflow-wrap:anywhere}
 .faint{color:var(--soft)}
 .hidden,.skip:not(:focus){position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px;border-radius:3px}
@@ -110,7 +110,7 @@ _CHARTS = """
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:44px 40px}
 .chart{min-width:0;break-inside:avoid}
 .chart svg{display:block;width:100%;height:auto;margin:8px 0;overflow:visible}
-.chart-head{display:flex;flex-direction:column}.latest,.chart figcaption{overflow-wrap:anywhere}
+.chart-head{display:flex;flex-direction:column}.latest{overflow-wrap:anywhere}
 .axis-name{font-size:.75rem;color:var(--soft);text-align:center;margin:-6px 0 6px}
 .unit{font-weight:400;font-size:.84rem;color:var(--soft);margin-left:4px}
 .latest{font-size:.84rem;color:var(--soft)}.latest strong{font-size:1.3rem;color:var(--ink);font-weight:600;
@@ -150,7 +150,7 @@ input{accent-color:var(--accent)}
  color:var(--soft)}
 .answers:has(.switch input:checked) .after .differs{background:var(--wash);border-radius:3px;text-decoration:underline;
  text-decoration-color:var(--accent);text-underline-offset:3px}
-.trace{display:grid;grid-template-columns:minmax(0,1fr);gap:14px;padding:8px 0 24px}.trace>.small{overflow-wrap:anywhere}
+.trace{display:grid;grid-template-columns:minmax(0,1fr);gap:14px;padding:8px 0 24px}
 .trace+.trace{border-top:1px solid var(--rule);padding-top:24px}
 .trace>.label{margin-bottom:-12px}
 .picker{border:0;display:flex;flex-wrap:wrap;gap:8px}.picker label{cursor:pointer}
@@ -174,6 +174,7 @@ input{accent-color:var(--accent)}
 
 _TABLES = """
 table{border-collapse:collapse;width:100%;font-size:.9rem}
+caption{overflow-wrap:anywhere}
 th,td{text-align:left;padding:7px 14px 7px 0;border-bottom:1px solid var(--rule);vertical-align:top;overflow-wrap:anywhere}
 tbody th{font-weight:450;color:var(--ink);font-size:inherit}
 tfoot th,tfoot td{border:0;font-weight:600;color:var(--ink)}
@@ -185,10 +186,11 @@ tfoot th,tfoot td{border:0;font-weight:600;color:var(--ink)}
  -webkit-print-color-adjust:exact}
 .wide{overflow-x:auto;margin-top:12px}.wide+.wide{margin-top:28px}.wide :is(th,td){min-width:5.2em;max-width:26em}
 .wide thead th{min-width:7.4em;max-width:26em}
-.wide caption{text-align:left;font-weight:600;font-size:.9rem;padding-bottom:4px;overflow-wrap:anywhere}
+.wide caption{text-align:left;font-weight:600;font-size:.9rem;padding-bottom:4px}
 .wide tbody th{min-width:9em}.wide .prose{min-width:17em}
 .scroll{overflow:auto;max-height:30rem;margin-top:12px}.scroll td,.scroll th{white-space:pre}
-.two{display:grid;grid-template-columns:minmax(240px,2fr) 3fr;gap:36px 56px;align-items:start}
+.two{display:grid;grid-template-columns:minmax(240px,2fr) 3fr;gap:36px 56px;align-items:start;overflow-wrap:anywhere}
+.two>*,.facts-list :is(dt,dd){min-width:0}
 .facts-list div{display:flex;justify-content:space-between;gap:20px;padding:7px 0;border-bottom:1px solid var(--rule)}
 .facts-list dt{font-weight:450;color:var(--ink);font-size:.9rem}.facts-list dd{font-size:.9rem;text-align:right}
 .notes{margin:20px 0 0;padding-left:18px}

@@ -37,7 +37,7 @@ class Watched:
 
 SAMPLED = Watched(("kl_budget", "numbers"), ("kl_budget", "diversity", "over_optimisation", "numbers"))
 """Of runs that sample answers and learn from those."""
-FROM_FILES = Watched(("numbers",), ("overfitting", "displacement", "numbers"))
+FROM_FILES = Watched(("numbers",), ("overfitting", "displacement"))
 """Of runs that learn from a file."""
 HACKING = ("kl_budget", "diversity", "over_optimisation")
 """Rules whose alarm needs the gate."""
@@ -111,9 +111,10 @@ class Guard:
         if len(self.head) < RECENT:
             self.head.append(row)
         self.tail = [*self.tail, row][-RECENT:]
-        series = None if isinstance(self.options, GuardConfig) else series_of([*self.head, *_later(self.head, self.tail)])
-        evidence = self.evidence() if series is None else Evidence("", "run", "plaudit", series)
-        return self._alarms(step, self.watched.steps, evidence)
+        if self.watched is SAMPLED:
+            return self._alarms(step, SAMPLED.steps, self.evidence())
+        series = series_of([*self.head, *_later(self.head, self.tail)])  # few rows, since such steps may take milliseconds
+        return self._alarms(step, FROM_FILES.steps, Evidence("", "run", "plaudit", series))
 
     def evaluated(self, step: int, metrics: Mapping[str, float], record: Mapping[str, Any] | None) -> list[Alarm]:
         """Take note of an evaluation; the new alarms."""

@@ -110,7 +110,7 @@ def _role(name: str, wants: frozenset[str], algorithm: Algorithm, adapter: Adapt
     return Role(name, wants, model.parameters + head - (model.output_only if head else 0), True)
 
 
-def _judge(option: str, path: str, options: Resolved, model: Outline, notes: list[str], others: Sequence[Judge] = ()) -> Judge:
+def _judge(option: str, path: str, options: Resolved, model: Outline, notes: list[str], others: Sequence[Judge]) -> Judge:
     """One reward model by its folder; as if it were an adapter on the policy's base where the folder is not there yet.
 
     `others` are those before it: adapters on one base that is not the policy's have it once (see `Assembly.reward`).

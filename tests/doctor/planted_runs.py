@@ -209,7 +209,13 @@ FROM_FILES = [
     Planted("overfitting", "mild", "40 demonstrations, 16 epochs", [*FEW, "learning_rate=3e-3"], "sft"),
     Planted("overfitting", "severe", "the same at a rate three times as high", [*FEW, "learning_rate=1e-2"], "sft"),
     Planted("displacement", "mild", "learning rate x 5, beta 0.01", ["beta=0.01", "learning_rate=1e-3"], "dpo"),
-    Planted("displacement", "severe", "learning rate x 15, beta 0.01", ["beta=0.01", "learning_rate=3e-3"], "dpo"),
+    Planted(
+        "displacement",
+        "severe",
+        "the same on 100 pairs of which 40 % are flipped",
+        ["beta=0.01", "learning_rate=1e-3", "train_file=../pairs_40.jsonl"],
+        "dpo",
+    ),
     Planted(
         None,
         "reward-watched",

@@ -81,11 +81,12 @@ FROM_SFT = [
     *("per_device_train_batch_size=16", "learning_rate=2e-4"),
 ]
 RANKED = [*FROM_SFT, "train_file=../pairs.jsonl", "eval_file=../held_out_100.jsonl"]
+RAW = ["model_name_or_path=tiny", "learning_rate=1e-2"]
 OFFLINE = {
     "reward": PAIRS,
-    "sft": [*FROM_SFT, "train_file=../sft.jsonl", "eval_file=../held_out_sft.jsonl", "model_name_or_path=tiny"],
+    "sft": [*FROM_SFT, "train_file=../sft.jsonl", "eval_file=../held_out_sft.jsonl", *RAW],
     "kto": [*FROM_SFT, "train_file=../thumbs.jsonl", "eval_file=../held_out_thumbs.jsonl"],
-    **dict.fromkeys(("dpo", "orpo", "simpo"), RANKED),
+    **dict.fromkeys(("dpo", "orpo"), RANKED),
 }
 """Verb -> the words of a healthy run, of those that learn from a file."""
 FEW = ["train_file=../few_sft.jsonl", "model_name_or_path=../sft/model", "eval_steps=4"]

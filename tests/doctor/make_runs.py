@@ -79,7 +79,7 @@ def missing() -> list[str]:
     import planted_runs as planted
 
     stored = {case.name for case in runs()}
-    return [one.name for one in [*planted.RUNS, *planted.HEALTHY] if one.name not in stored]
+    return [one.name for one in planted.EVERY if one.name not in stored]
 
 
 def cases() -> list[Case]:
@@ -135,7 +135,7 @@ def make(names: list[str]) -> None:
     if names and LOGS.exists():
         records = [json.loads(line) for line in LOGS.read_text("utf-8").splitlines()]
         stored = {f"{one['rule'] or 'healthy'}-{one['severity']}": one for one in records}
-    every = [*planted.RUNS, *planted.HEALTHY]
+    every = planted.EVERY
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         planted.world(folder, SEED)

@@ -76,6 +76,22 @@ PAIRS = [
 ]
 
 
+FROM_SFT = [
+    *("model_name_or_path=../sft/model", "bf16=false", "save_total_limit=1", "guard=off", "max_steps=40", "eval_steps=5"),
+    *("per_device_train_batch_size=16", "learning_rate=2e-4"),
+]
+RANKED = [*FROM_SFT, "train_file=../pairs.jsonl", "eval_file=../held_out_100.jsonl"]
+RAW = ["model_name_or_path=tiny", "learning_rate=1e-2"]
+OFFLINE = {
+    "reward": PAIRS,
+    "sft": [*FROM_SFT, "train_file=../sft.jsonl", "eval_file=../held_out_sft.jsonl", *RAW],
+    "kto": [*FROM_SFT, "train_file=../thumbs.jsonl", "eval_file=../held_out_thumbs.jsonl"],
+    **dict.fromkeys(("dpo", "orpo"), RANKED),
+}
+"""Verb -> the words of a healthy run, of those that learn from a file."""
+FEW = ["train_file=../few_sft.jsonl", "model_name_or_path=../sft/model", "eval_steps=4"]
+
+
 @dataclass(frozen=True)
 class Planted:
     """One run: what is wrong with it (a rule; none where it is healthy), how badly, and how to make it."""
@@ -190,6 +206,31 @@ HEALTHY = [
     *(Planted(None, f"rloo-{i}", "RLOO", [], "rloo") for i in range(2)),
     *(Planted(None, f"reward-{i}", "a reward model", [], "reward") for i in range(3)),
 ]
+FROM_FILES = [
+    Planted("overfitting", "mild", "40 demonstrations, 16 epochs", [*FEW, "learning_rate=3e-3"], "sft"),
+    Planted("overfitting", "severe", "the same at a rate three times as high", [*FEW, "learning_rate=1e-2"], "sft"),
+    Planted("displacement", "mild", "learning rate x 5, beta 0.01", ["beta=0.01", "learning_rate=1e-3"], "dpo"),
+    Planted(
+        "displacement",
+        "severe",
+        "the same on 100 pairs of which 40 % are flipped",
+        ["beta=0.01", "learning_rate=1e-3", "train_file=../pairs_40.jsonl"],
+        "dpo",
+    ),
+    Planted(
+        None,
+        "reward-watched",
+        "a reward model, evaluated often",
+        ["eval_file=../held_out_100.jsonl", "max_steps=48", "eval_steps=6"],
+        "reward",
+    ),
+    *(Planted(None, f"sft-{i}", "fine-tuning", [], "sft") for i in range(2)),
+    *(Planted(None, f"dpo-{i}", "DPO", [], "dpo") for i in range(2)),
+    *(Planted(None, f"{verb}", verb.upper(), [], verb) for verb in ("orpo", "kto")),
+]
+"""Runs of algorithms that learn from a file, broken and healthy."""
+EVERY = [*RUNS, *HEALTHY, *FROM_FILES]
+"""In the order of their seeds."""
 
 
 def make(folder: Path, one: Planted, seed: int) -> Path:
@@ -207,7 +248,7 @@ def make(folder: Path, one: Planted, seed: int) -> Path:
         if one.name == "endings-severe":
             with unlearnt_ends():
                 _train("sft", [*SFT, f"output_dir=../{one.name}-sft", f"seed={seed}"])
-        own = PAIRS if one.verb == "reward" else [*COMMON, *ONLINE]
+        own = OFFLINE.get(one.verb, [*COMMON, *ONLINE])
         known = sections(one.verb)
         names = {word.partition("=")[0] for word in own}
         from plaudit.config import options
@@ -291,7 +332,14 @@ def world(folder: Path, seed: int) -> None:
         "held_out_20": pairs(400, flipped=0.2, first=7000),
         "pairs_40": pairs(100, flipped=0.4),
         "held_out_40": pairs(400, flipped=0.4, first=7000),
+        "held_out_100": pairs(100, first=7000),
     }.items():
+        write(folder / f"{name}.jsonl", rows)
+    write(folder / "few_sft.jsonl", [{"prompt": question(3000 + i), "completion": answer()} for i in range(40)])
+    write(folder / "held_out_sft.jsonl", [{"prompt": question(8000 + i), "completion": answer()} for i in range(100)])
+    for name, first, count in (("thumbs", 0, 600), ("held_out_thumbs", 7500, 100)):
+        said = [(question(first + i), answer()) for i in range(count)]
+        rows = [{"prompt": q, "completion": a, "label": rank[a.split()[1]] > 1} for q, a in said]
         write(folder / f"{name}.jsonl", rows)
     (folder / "sft-run").mkdir()
     here = Path.cwd()

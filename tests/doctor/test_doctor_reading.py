@@ -151,6 +151,22 @@ def test_the_table_says_what_to_do_and_nothing_steers_the_terminal(folder, capsy
     assert "\x1b" not in page and "annotators" in page and "http" not in page.replace("http-equiv", "")
 
 
+def test_of_data_only_rules_about_data_are_listed_and_the_last_sentence_says_what_comes_first(folder, capsys):
+    rows = [json.dumps({"prompt": f"Where is {i}?", "completion": f"Here is {i}."}) for i in range(40)]
+    (folder / "my train.jsonl").write_text("\n".join(rows) + "\n")
+    (folder / "test.jsonl").write_text("\n".join(rows[:4]) + "\n")
+    assert doctor("my train.jsonl", "--page", "page.html") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "length_preference: " in out and "kl_budget" not in out and out.endswith("says what it serves.")
+    assert "kl_budget" not in (folder / "page.html").read_text()
+    assert doctor("my train.jsonl", "--held-out", "test.jsonl") == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Mend first: duplicates." in out and "plaudit data split all.jsonl" in out
+    (folder / "my train.jsonl").write_text("\n".join([*rows, *rows[:8]]) + "\n")
+    doctor("my train.jsonl")
+    assert "plaudit data check 'my train.jsonl'" in " ".join(capsys.readouterr().out.split())
+
+
 def test_the_page_holds_a_plot_and_escapes(folder):
     (folder / "<b>log.jsonl").write_text(
         "".join(json.dumps({"step": i, "loss": 1.0, "grad_norm": 2.0}) + "\n" for i in range(9))

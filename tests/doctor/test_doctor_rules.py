@@ -23,15 +23,15 @@ def of(rule, **series):
     return examine(Evidence("here", "run", series=points), [rule])[0]
 
 
-def test_twenty_rules_in_order_with_threshold_source_causes_and_advice():
-    assert [rule.number for rule in RULES] == list(range(1, 21))
+def test_the_rules_in_order_with_threshold_source_causes_and_advice():
+    assert [rule.number for rule in RULES] == list(range(1, 23))
     assert all(rule.threshold and rule.source and rule.causes and rule.next and rule.about for rule in RULES)
 
 
 def test_what_a_rule_says_to_do_can_be_done():
     """Every option, reward function and verb that an advice names is there."""
     known = {name for verb in names("algorithms") for name in options(*sections(verb))}
-    verbs = {"data", "train", "find-lr", "tune", "feedback"}
+    verbs = {"data", "train", "find-lr", "tune", "feedback", "card"}
     for rule in RULES:
         functions = re.findall(r"reward_funcs=\[([a-z_]+)\]", rule.next)
         assert set(re.findall(r"\b([a-z_]+)=", rule.next)) <= known and set(functions) <= {*names("rewards")}, rule.name
@@ -125,7 +125,7 @@ def test_accuracy_beside_length_by_hand():
     """30 of 40 right, the better one longer in 31: length alone is ahead."""
     pairs = scored([1] * 30 + [0] * 10, [0] * 30 + [1] * 10, [1] * 31 + [-1] * 9)
     found = examine(Evidence("", "model", pairs=pairs), ["reward_accuracy"])[0]
-    assert (found.status, found.value, found.causes[0]) == ("act", 0.75, "length alone reaches 0.78")
+    assert (found.status, found.value, found.causes[0]) == ("act", 0.75, "choosing by length alone is right on 0.78 of them")
     assert found.interval == pytest.approx((0.598, 0.858), abs=1e-3), (
         "Wilson: (p + z2/2n -+ z sqrt(pq/n + z2/4n2)) / (1 + z2/n)"
     )
@@ -203,3 +203,61 @@ def test_numbers_are_counted():
     assert found.causes[:2] == ("loss is not finite in 2 steps", "2 optimiser steps were refused")
     assert of("numbers", grad_norm=[1.0] * 20 + [30.0, 1, 30]).status == "watch"
     assert of("numbers", loss=[1.0], step_seconds=[1.0] * 10 + [2.5] * 10).status == "watch"
+
+
+def test_a_loss_that_blew_up_counts_only_where_it_is_learnt_from_files():
+    """From 2 to 7, in medians of five: 3.5 times."""
+    losses = [2.0] * 5 + [3.0] * 5 + [7.0] * 5
+    found = of("numbers", loss=losses)
+    assert (found.status, found.value, found.causes[0]) == ("act", 0.0, "the loss is 3.5 times what it began with")
+    assert of("numbers", loss=losses, reward=[0.0] * 15).status == "ok", "of sampled answers it means little"
+    assert of("numbers", loss=[0.02] * 10 + [0.1] * 5).status == "ok", "five times next to nothing"
+
+
+FALLING = [2.0 - 0.05 * i for i in range(40)]
+"""A training loss at steps 1 to 40; evaluations of `of_files` are at 1, 2, 3 ... too, so the early ones see the high losses."""
+
+
+def of_files(held, loss=FALLING, **series):
+    return of("overfitting", eval_loss=held, loss=loss, **series)
+
+
+@pytest.mark.parametrize(
+    ("held", "status", "value"),
+    [
+        ((1.0, 0.8, 0.82, 0.84, 0.88), "act", 0.1),  # three rises in a row, 0.08 of 0.8
+        ((1.0, 0.8, 0.82, 0.83), "watch", 0.0375),  # two of them
+        ((1.0, 0.8, 0.805, 0.81, 0.815), "ok", 0.01875),  # hardly any rise
+        ((1.0, 0.8, 1.0, 0.95, 0.99), "act", 0.2375),  # up and down, but far above
+        ((1.0, 0.9, 0.8, 0.85), "ok", 0.0625),  # one rise
+        ((1.0, 0.01, 0.012, 0.014, 0.017), "act", 0.07),  # 0.007 of a loss that counts as 0.1: three rises, above 0.05
+    ],
+)
+def test_overfitting_by_hand(held, status, value):
+    found = of_files(held)
+    assert (found.status, found.value) == (status, pytest.approx(value))
+
+
+def test_overfitting_needs_a_training_loss_that_fell_and_no_accuracy_that_still_gains():
+    held = (1.0, 0.8, 0.82, 0.84, 0.9)
+    assert of_files(held, loss=[2.0 + 0.01 * i for i in range(40)]).status == "ok", "both rise: that is not learning by heart"
+    assert of_files(held, eval_accuracy=(0.5, 0.6, 0.7, 0.8, 0.9)).status == "watch"
+    assert of_files(held, eval_accuracy=(0.5, 0.9, 0.7, 0.8, 0.9)).status == "act"
+    assert of_files(held, reward=[0.0] * 5).status == "unknown"
+    assert of_files((1.0, 0.8, 0.9)).status == "unknown"
+    assert "from 0.8 to 0.9" in of_files(held).causes[0]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "right", "status"),
+    [
+        ((-10, -11, -12, -14), (0.7, 0.7, 0.7, 0.7), "act"),  # 0.4 of 10, no gain
+        ((-10, -10.2, -10.5, -11.5), (0.7, 0.6, 0.7, 0.7), "watch"),
+        ((-10, -11, -12, -14), (0.7, 0.7, 0.7, 0.8), "ok"),  # it gains
+        ((-10, -16, -15, -14, -13.5), (0.7, 0.7, 0.7, 0.7, 0.7), "ok"),  # it goes up again
+        ((-10, -9, -8, -7), (0.7, 0.7, 0.7, 0.7), "ok"),
+    ],
+)
+def test_displacement_by_hand(chosen, right, status):
+    found = of("displacement", eval_chosen_logp=chosen, eval_accuracy=right)
+    assert (found.status, found.value) == (status, pytest.approx((chosen[0] - chosen[-1]) / 10))

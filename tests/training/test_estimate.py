@@ -211,6 +211,21 @@ def test_packing_and_sharing_change_the_passes(place):
     assert (shared.rows, shared.width) == (1, 4 + 2 + 4)
 
 
+def test_the_independent_reward_model_is_counted(place):
+    """It is in memory as a reward model is, and scores evaluations only, at the price of a reward model of the same kind."""
+    words = ["use_peft=false", "eval_fraction=0.2", "reward_model_path=later/a"]
+    plain = estimate("grpo", resolved("grpo", *words), measure=False)
+    more = estimate("grpo", resolved("grpo", *words, "independent_reward_model_path=later/b"), measure=False)
+    assert more.memory.parts["independent reward model"] == 4 * plain.parameters
+    assert more.memory.total - plain.memory.total == 4 * plain.parameters
+    new = {name: count for name, count in more.flops.items() if name not in plain.flops}
+    assert new == {"evaluation: independent reward model": more.flops["evaluation: reward model"]}
+    assert all(more.flops[name] == count for name, count in plain.flops.items())
+    assert any("independent_reward_model_path later/b is not there yet" in note for note in more.notes)
+    far = [sum(place.total for place in one.others) for one in (plain, more)]
+    assert far[0] < far[1], "evaluations take longer"
+
+
 @pytest.mark.parametrize(
     ("verb", "kwargs", "words"),
     [

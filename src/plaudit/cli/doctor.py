@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 STYLE = {"ok": "green", "watch": "yellow", "act": "red", "unknown": "dim"}
 BARS = "▁▂▃▄▅▆▇█"
+ELSEWHERE = {"run": "data and reward models", "dataset": "runs and reward models", "model": "data and runs"}
+ONWARDS = {
+    "run": "Next: measure the model on prompts that it never saw: plaudit evaluate.",
+    "dataset": "Next: train on it: plaudit train --list says what it serves.",
+    "model": "Next: see where it is wrong (plaudit card), and how far it may be optimised (plaudit preflight).",
+}
+"""By the kind of what was looked at: what the other rules are about, and what comes next where all is well."""
 TREND, WIDE = 16, 120
 """Bars of a trend; columns of a terminal from which on each rule's question stands beside it."""
 
@@ -88,13 +95,19 @@ def _patient(path: Path, held_out: Path | None, chosen: Sequence[str], page: Pat
 def _table(evidence: Evidence, rules: Sequence[Rule], findings: Sequence[Finding]) -> None:
     """A line for each rule that could be measured, the gravest first; then what to do; then what was not there."""
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
+    from rich.text import Text
 
     from plaudit.data.inspect import safely
     from plaudit.evaluation.doctor import ORDER
     from plaudit.evaluation.doctor.page import plotted
 
     console = Console(highlight=False)
+
+    def said(text: str, indent: int, style: str = "") -> None:
+        console.print(Padding(Text(text), (0, 0, 0, indent)), style=style)
+
     pairs = sorted(zip(rules, findings, strict=True), key=lambda pair: ORDER.index(pair[1].status))
     measured = [pair for pair in pairs if pair[1].status != "unknown"]
     table = Table("", box=None, header_style="bold")
@@ -116,15 +129,30 @@ def _table(evidence: Evidence, rules: Sequence[Rule], findings: Sequence[Finding
     for rule, found in measured:
         if found.status != "ok":
             console.print(f"\n{rule.name}: {rule.about}", markup=False, style="bold")
-            console.print(f"  {found.threshold} ({found.source})", markup=False)
+            said(f"{found.threshold} ({found.source})", 2)
             for number, cause in enumerate(found.causes, 1):
-                console.print(f"  {number}. {safely(cause, 300)}", markup=False)
-            console.print(f"  next: {safely(found.next, 300)}", markup=False)
-    absent = [(rule.name, found.causes) for rule, found in pairs if found.status == "unknown"]
+                said(f"{number}. {safely(cause, 300)}", 2)
+            said(f"next: {safely(found.next, 400)}", 2)
+    absent = [(rule.name, found.causes) for rule, found in pairs if found.status == "unknown" and evidence.kind in rule.kinds]
     if absent:
         console.print(f"\nunknown: {len(absent)} of {len(findings)} rules, which need", style="dim")
         for name, causes in absent:
-            console.print(f"  {name}: {safely('; '.join(causes), 300)}", markup=False, style="dim")
+            said(f"{name}: {safely('; '.join(causes), 300)}", 2, "dim")
+    elsewhere = sum(evidence.kind not in rule.kinds for rule, found in pairs if found.status == "unknown")
+    if elsewhere:
+        console.print(f"\n{elsewhere} rules are about {ELSEWHERE[evidence.kind]}, and were not asked", style="dim")
+    console.print(f"\n{_conclusion(evidence.kind, [(rule.name, found.status) for rule, found in measured])}", markup=False)
+
+
+def _conclusion(kind: str, statuses: Sequence[tuple[str, str]]) -> str:
+    """What to do first, in one sentence."""
+    acts, watches = ([name for name, status in statuses if status == wanted] for wanted in ("act", "watch"))
+    if acts:
+        return f"Mend first: {', '.join(acts)}. What to do stands behind `next` above; then ask the doctor again."
+    if not statuses:
+        return "Nothing could be said: give it the files that the rules above need."
+    sound = f"Nothing to act on; keep an eye on {', '.join(watches)}." if watches else "Nothing to act on."
+    return f"{sound} {ONWARDS[kind]}"
 
 
 def sparkline(values: Sequence[Any]) -> str:

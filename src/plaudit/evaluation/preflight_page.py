@@ -10,6 +10,11 @@ from plaudit.evaluation.report.scatter import Point, Scatter, scatter
 from plaudit.evaluation.report.words import figure, safe
 from plaudit.schema import JSON
 
+HELP = {
+    False: "One point for each n, with the 95% interval over prompts.",
+    True: "One point for each n, with the 95% interval over prompts; the large one is the best n by the independent score.",
+}
+
 
 def preflight_page(model: str, data: str, result: JSON) -> str:
     """The page as text."""
@@ -47,7 +52,15 @@ def _curves(result: JSON) -> str:
         ]
         if points:
             charts.append(
-                scatter(Scatter(name, "mean of the best", "root of KL (nats)", points, help="95% intervals over prompts."))
+                scatter(
+                    Scatter(
+                        name,
+                        "points, mean of the best of n",
+                        "root of KL, √nats",
+                        points,
+                        help=HELP[bool(result.get("best_n"))],
+                    )
+                )
             )
     return f'<div class="charts">{"".join(charts)}</div>'
 

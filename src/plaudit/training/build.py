@@ -33,7 +33,7 @@ from plaudit.training.assemble import Assembly, ModelConfig
 from plaudit.training.best import Best
 from plaudit.training.feed import Feed
 from plaudit.training.folder import RunFolder
-from plaudit.training.guard import Guard, GuardConfig
+from plaudit.training.guard import AlarmConfig, Guard, GuardConfig
 from plaudit.training.learner import Learner
 from plaudit.training.loop import Loop
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
@@ -332,7 +332,7 @@ def build(name: str, options: Resolved, folder: RunFolder, progress: Progress) -
             network.sharing = False
     if isinstance(source, Rollouts):
         source.max_steps = steps
-    guard = Guard(options[GuardConfig]) if isinstance(source, Rollouts) else None
+    guard = Guard(options[GuardConfig] if isinstance(source, Rollouts) else options[AlarmConfig])
     independent = isinstance(source, Rollouts) and source.independent is not None
     best = Best(INDEPENDENT, True) if independent else Best(*kind.best)
-    return Loop(learner, source, folder, training, best, steps, assembly.precision.bf16, progress, kind.shown, guard)
+    return Loop(learner, source, folder, training, best, steps, assembly.precision.bf16, progress, guard, kind.shown)

@@ -49,10 +49,10 @@ class Loop:
     total_steps: int
     bf16: bool
     progress: Progress
+    guard: Guard
+    """The doctor's rules while training."""
     shown: tuple[str, ...] = ("loss",)
     """Metrics beside the progress bar."""
-    guard: Guard | None = None
-    """The doctor's rules while training; none where answers are not sampled."""
     watch: Watch | None = None
     """Told of every line of metrics.jsonl, once it is written; what it raises ends the run (`Pruned`)."""
     control: Control | None = None
@@ -76,7 +76,7 @@ class Loop:
         self.progress.task("training", self.total_steps)
         with stopping_signals(self._stop), self._told():
             while not self.stopping:
-                if self.guard is not None and self.guard.stopped:
+                if self.guard.stopped:
                     self._save()
                     return "guarded"
                 if self._steered():
@@ -148,8 +148,7 @@ class Loop:
             for sample in portion.samples:
                 self.folder.sample(self.step, sample)
         self.progress.advance(self.step, {name: metrics[name] for name in self.shown if name in metrics})
-        if self.guard is not None:
-            self._heed(self.guard.step(self.step, metrics))
+        self._heed(self.guard.step(self.step, metrics))
         self._guard(metrics)
         every = self.options.save_steps or self.options.eval_steps or 100
         if self.step % every == 0 and not self._evaluation_due():
@@ -193,8 +192,7 @@ class Loop:
             self.folder.sample(self.step, sample)
         if record is not None:
             self.folder.evaluation(self.step, record)
-        if self.guard is not None:
-            self._heed(self.guard.evaluated(self.step, metrics, record))
+        self._heed(self.guard.evaluated(self.step, metrics, record))
         better = self.best.see(self.step, metrics[self.best.metric])
         if self.step or better:
             self._save()
@@ -228,7 +226,7 @@ class Loop:
             "threads": torch.get_num_threads(),
             "kernels": {"sampling": self.source.kernels, "training": passes.in_use(self.learner.device)},
             "sizes": self.folder.sizes(),
-            "guard": self.guard.state() if self.guard is not None else None,
+            "guard": self.guard.state(),
         }
         checkpoint.save(self.folder.path, self.step, {**tensors, "random": random}, state)
         self.saved = self.step
@@ -245,8 +243,7 @@ class Loop:
             return
         self._take(found)
         self.folder.cut(found.state["sizes"])
-        if self.guard is not None:
-            self.guard.restore(found.state.get("guard") or {}, self.folder.metrics(), self.folder.evaluations())
+        self.guard.restore(found.state.get("guard") or {}, self.folder.metrics(), self.folder.evaluations())
         self._tell(f"going on after step {self.step} of {self.total_steps}")
 
     def take_best(self) -> None:

@@ -34,7 +34,7 @@ from plaudit.training.control import Control
 from plaudit.training.estimate.estimate import foresee
 from plaudit.training.files import write_text
 from plaudit.training.folder import RunFolder
-from plaudit.training.guard import GuardConfig
+from plaudit.training.guard import AlarmConfig, GuardConfig
 from plaudit.training.loop import Loop, Watch
 from plaudit.training.options import DataConfig, OptimizerConfig, RolloutConfig, TrainingConfig
 from plaudit.training.progress import Progress, shown
@@ -59,7 +59,7 @@ def sections(name: str) -> tuple[list[type], dict[str, Any]]:
     UserError: there is no such algorithm, or its options do not go together with those that every run has.
     """
     kind = algorithm_class(name)
-    extra = (*(ONLINE if kind.eats == "prompts" else ()), *((RegularisationConfig,) if kind.dropout else ()))
+    extra = (*(ONLINE if kind.eats == "prompts" else (AlarmConfig,)), *((RegularisationConfig,) if kind.dropout else ()))
     chosen = [*SHARED, *extra, kind.Config]
     defaults = {k: v for k, v in kind.Config.defaults.items() if k not in (RATE, LORA_RATE)}
     try:
@@ -115,7 +115,7 @@ def train(
             return {**summary, "seconds": time.perf_counter() - started}
         with usage.phase("saving"):
             summary |= _kept(loop, path, best=options.load_best_model_at_end)
-        if loop.guard is not None and loop.guard.heard:
+        if loop.guard.heard:
             summary["alarms"] = loop.guard.heard
         summary["seconds"] = time.perf_counter() - started
         usage.keep(path)

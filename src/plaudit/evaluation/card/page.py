@@ -11,6 +11,15 @@ from plaudit.evaluation.report.scatter import Point, Scatter, scatter
 from plaudit.evaluation.report.words import figure, percent, safe
 from plaudit.schema import JSON
 
+LONG_CELL = 40
+"""Letters beyond which a cell of a table keeps some width on a small screen."""
+CALIBRATION = {
+    "ece": "expected calibration error: how far its probabilities are off, on average",
+    "log_loss": "log loss, nats per pair (guessing has 0.693)",
+    "brier": "Brier score (guessing has 0.25)",
+    "temperature": "temperature that makes it honest: above 1 it is too sure",
+}
+
 
 def card_page(card: Card, about: Sequence[tuple[str, str]] = ()) -> str:
     """The page as text; `about` are facts for its head."""
@@ -53,13 +62,18 @@ def _headline(card: Card) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
-    """A table of texts that are safe already; the first column heads its row."""
+    """A table of texts that are safe already; the first column heads its row. Where it is wider than the page, it scrolls."""
     head = "".join(f'<th scope="col">{safe(c)}</th>' for c in columns)
-    body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>" for row in rows
-    )
+    body = "".join(f'<tr><th scope="row">{row[0]}</th>' + "".join(map(_cell, row[1:])) + "</tr>" for row in rows)
     title = f"<caption>{safe(caption)}</caption>" if caption else ""
-    return f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    label = safe(caption or ", ".join(filter(None, columns)))
+    scroll = f'<div class="wide" tabindex="0" role="region" aria-label="{label}">'
+    return f"{scroll}<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _cell(text: str) -> str:
+    kind = ' class="prose"' if len(text) > LONG_CELL else ""
+    return f"<td{kind}>{text}</td>"
 
 
 def _ends(ci: Sequence[float] | None) -> str:
@@ -88,9 +102,13 @@ def _calibration(one: JSON) -> str:
         for b in one["curve"]
     ]
     chart = scatter(
-        Scatter("Share that was right", "share", "probability it gave", points, help="On the diagonal it is honest.")
+        Scatter(
+            *("Share that was right", "share of pairs", "probability it gave", points),
+            help="On the dotted diagonal it is as often right as it says. Bars are 95% intervals.",
+            diagonal=True,
+        )
     )
-    rows = [[safe(name), figure(one[name])] for name in ("ece", "log_loss", "brier", "temperature")]
+    rows = [[said, figure(one[name])] for name, said in CALIBRATION.items()]
     return f'<div class="charts">{chart}</div>{table(("figure", "value"), rows)}'
 
 
@@ -132,7 +150,8 @@ def _disagreement(found: dict[str, Any]) -> str:
 
 
 def _scores(one: JSON) -> str:
-    rows = [[safe(name), figure(one[name])] for name in ("mean", "deviation", "mean_gap", "negative_gaps", "equal")]
+    names = ("mean", "deviation", "mean_gap", "negative_gaps", "equal")
+    rows = [[safe(name.replace("_", " ")), figure(one[name])] for name in names]
     rows += [[safe(f"quantile {name}"), figure(value)] for name, value in one["quantiles"].items()]
     return table(("figure", "value"), rows)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -91,6 +92,11 @@ class Evidence:
     best_of_n: BestOfN | None = None
     tasks: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)
     """Task -> scores of its items before and after, more being better."""
+
+    @property
+    def rows(self) -> str:
+        """The training file (or store) as a word of a command line; FILE where nothing names it."""
+        return shlex.quote(self.path if self.kind == "dataset" else str(self.options.get("train_file") or "FILE"))
 
     def points(self, *names: str) -> Points:
         """The first of these series that has points; () where none has."""

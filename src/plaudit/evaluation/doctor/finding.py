@@ -87,6 +87,8 @@ class Rule:
     examine: Callable[[Evidence], Reading]
     metrics: tuple[str, ...] = ()
     """Names of the series to plot (doctor/names.py)."""
+    kinds: tuple[str, ...] = ("run",)
+    """Where its figure can be found at all: in a run, a dataset, a model."""
 
     def __call__(self, evidence: Evidence) -> Finding:
         """Look at the evidence. A figure that is not finite is given as None, and is never ok."""
@@ -95,7 +97,7 @@ class Rule:
         if found.status == "ok" and value is None:
             found = unknown("a figure that is finite: the log holds none")
         ends = found.interval if found.interval and all(map(math.isfinite, found.interval)) else None
-        causes, advice = found.causes, found.next
+        causes, advice = found.causes, ""
         if found.status in ("watch", "act"):
-            causes, advice = (*causes, *(cause for cause in self.causes if cause not in causes)), advice or self.next
+            causes, advice = (*causes, *(cause for cause in self.causes if cause not in causes)), found.next or self.next
         return Finding(self.name, found.status, value, ends, self.threshold, self.source, causes, advice)

@@ -142,7 +142,9 @@ def _caption(curve: Curve, made: list[Line]) -> str:
     if gaps := sum(line.gaps for line in made):
         facts.append(f"{gaps} value{'s' if gaps > 1 else ''} not finite, left as a gap")
     stated = "; ".join(facts)
-    stated = f'<span class="facts">{safe(stated[:1].upper() + stated[1:])}.</span>' if stated else ""
+    if not (len(made) > 1 and made[0].label):  # a label is somebody's name for it
+        stated = stated[:1].upper() + stated[1:]
+    stated = f'<span class="facts">{safe(stated)}.</span>' if stated else ""
     return f"{safe(curve.help)} {stated}".strip()
 
 

@@ -33,6 +33,8 @@ class Scatter:
     labels: Sequence[str] = ()
     log: bool = False
     help: str = ""
+    diagonal: bool = False
+    """Draw the line where both axes have the same value."""
 
 
 def scatter(one: Scatter) -> str:
@@ -42,7 +44,8 @@ def scatter(one: Scatter) -> str:
     head = f'<div class="chart-head"><h3>{safe(one.name)} <span class="unit">{safe(one.unit)}</span></h3></div>'
     plot = _plot(one, shown) if shown else '<p class="empty">No measurements</p>'
     left_out = f" {gone} not finite, left out." if gone else ""
-    return f'<figure class="chart">{head}{plot}<figcaption>{safe(one.help)}{left_out}</figcaption></figure>'
+    axis = f'<p class="axis-name" aria-hidden="true">{safe(one.x_name)}</p>' if shown else ""
+    return f'<figure class="chart">{head}{plot}{axis}<figcaption>{safe(one.help)}{left_out}</figcaption></figure>'
 
 
 def _plot(one: Scatter, points: Sequence[Point]) -> str:
@@ -68,6 +71,8 @@ def _plot(one: Scatter, points: Sequence[Point]) -> str:
         parts.append(f'<text class="tick" x="{LEFT - 8:.0f}" y="{py(value) + 3.5:.1f}" text-anchor="end">{label}</text>')
     for x, label in _marks(one, points, x_low, x_high):
         parts.append(f'<text class="tick" x="{px(x):.1f}" y="{HEIGHT - 8:.0f}" text-anchor="middle">{safe(label)}</text>')
+    if one.diagonal and (low := max(x_low, y_low)) < (high := min(x_high, y_high)):
+        parts.append(f'<path class="line s2" d="M{px(low):.1f} {py(low):.1f}L{px(high):.1f} {py(high):.1f}"/>')
     for p in sorted(points, key=lambda p: p.marked):
         if p.low is not None and p.high is not None and known(p.low) and known(p.high):
             parts.append(f'<path class="line s{1 - p.marked}" d="M{px(p.x):.1f} {py(p.low):.1f}V{py(p.high):.1f}"/>')

@@ -63,6 +63,7 @@ body{margin:0;background:var(--page);color:var(--ink);line-height:1.55;font-size
  "Microsoft YaHei",sans-serif}
 main,.top{max-width:1120px;margin:0 auto;padding:0 32px}
 h1,h2,h3,h4,p,dl,dd,figure,fieldset{margin:0;padding:0}
+h1,h2,h3,h4{overflow-wrap:anywhere}
 h1{font-size:2.1rem;line-height:1.2;letter-spacing:-.022em;font-weight:650}
 h2{font-size:1.3rem;letter-spacing:-.012em;font-weight:630;margin-bottom:6px}
 h3{font-size:.95rem;font-weight:600}
@@ -71,7 +72,7 @@ a{color:var(--accent)}
 code,pre{font-family:ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.86em}
 section.part{padding-top:44px;margin-top:48px;border-top:1px solid var(--rule)}
 .lead{color:var(--soft);max-width:66ch;margin-bottom:28px}
-.small,.facts,figcaption,.empty{font-size:.84rem;color:var(--soft);line-height:1.5}
+.small,.facts,figcaption,.empty{font-size:.84rem;color:var(--soft);line-height:1.5;overflow-wrap:anywhere}
 .faint{color:var(--soft)}
 .hidden,.skip:not(:focus){position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px;border-radius:3px}
@@ -109,7 +110,8 @@ _CHARTS = """
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:44px 40px}
 .chart{min-width:0;break-inside:avoid}
 .chart svg{display:block;width:100%;height:auto;margin:8px 0;overflow:visible}
-.chart-head{display:flex;flex-direction:column}
+.chart-head{display:flex;flex-direction:column}.latest{overflow-wrap:anywhere}
+.axis-name{font-size:.75rem;color:var(--soft);text-align:center;margin:-6px 0 6px}
 .unit{font-weight:400;font-size:.84rem;color:var(--soft);margin-left:4px}
 .latest{font-size:.84rem;color:var(--soft)}.latest strong{font-size:1.3rem;color:var(--ink);font-weight:600;
  letter-spacing:-.01em}
@@ -140,14 +142,17 @@ _TEXTS = """
 .answer.after{background:var(--page);box-shadow:inset 0 0 0 1.5px var(--accent)}.answer.after h4{color:var(--accent)}
 .cut{color:var(--soft);font-size:.8rem;font-style:italic}
 .scores{display:flex;flex-wrap:wrap;gap:2px 18px;margin-top:auto;padding-top:10px}
-.scores div{display:flex;gap:6px;align-items:baseline}.scores dd{font-size:.84rem}.scores div:first-child dd{font-weight:650}
+.scores div{display:flex;gap:6px;align-items:baseline;min-width:0}.scores dt{overflow-wrap:anywhere}
+.scores dd{font-size:.84rem}.scores div:first-child dd{font-weight:650}
 .switch{display:inline-flex;gap:8px;align-items:center;font-size:.9rem;cursor:pointer;margin-bottom:8px}
 input{accent-color:var(--accent)}
 .answers:has(.switch input:checked) .before .differs{text-decoration:line-through;text-decoration-color:var(--soft);
  color:var(--soft)}
 .answers:has(.switch input:checked) .after .differs{background:var(--wash);border-radius:3px;text-decoration:underline;
  text-decoration-color:var(--accent);text-underline-offset:3px}
-.trace{display:grid;gap:14px;padding:8px 0 24px}.trace>.label{margin-bottom:-12px}
+.trace{display:grid;grid-template-columns:minmax(0,1fr);gap:14px;padding:8px 0 24px}
+.trace+.trace{border-top:1px solid var(--rule);padding-top:24px}
+.trace>.label{margin-bottom:-12px}
 .picker{border:0;display:flex;flex-wrap:wrap;gap:8px}.picker label{cursor:pointer}
 .picker input{position:absolute;opacity:0}.picker span{display:block;padding:5px 13px;border:1px solid var(--edge);
  border-radius:99px;font-size:.86rem}
@@ -169,6 +174,7 @@ input{accent-color:var(--accent)}
 
 _TABLES = """
 table{border-collapse:collapse;width:100%;font-size:.9rem}
+caption{overflow-wrap:anywhere}
 th,td{text-align:left;padding:7px 14px 7px 0;border-bottom:1px solid var(--rule);vertical-align:top;overflow-wrap:anywhere}
 tbody th{font-weight:450;color:var(--ink);font-size:inherit}
 tfoot th,tfoot td{border:0;font-weight:600;color:var(--ink)}
@@ -178,8 +184,13 @@ tfoot th,tfoot td{border:0;font-weight:600;color:var(--ink)}
 .bar-cell{vertical-align:middle}
 .timings .bar{display:block;height:10px;min-width:2px;border-radius:2px;background:var(--accent);print-color-adjust:exact;
  -webkit-print-color-adjust:exact}
+.wide{overflow-x:auto;margin-top:12px}.wide+.wide{margin-top:28px}.wide :is(th,td){min-width:5.2em;max-width:26em}
+.wide thead th{min-width:7.4em;max-width:26em}
+.wide caption{text-align:left;font-weight:600;font-size:.9rem;padding-bottom:4px}
+.wide tbody th{min-width:9em}.wide .prose{min-width:17em}
 .scroll{overflow:auto;max-height:30rem;margin-top:12px}.scroll td,.scroll th{white-space:pre}
-.two{display:grid;grid-template-columns:minmax(240px,2fr) 3fr;gap:36px 56px;align-items:start}
+.two{display:grid;grid-template-columns:minmax(240px,2fr) 3fr;gap:36px 56px;align-items:start;overflow-wrap:anywhere}
+.two>*,.facts-list :is(dt,dd){min-width:0}
 .facts-list div{display:flex;justify-content:space-between;gap:20px;padding:7px 0;border-bottom:1px solid var(--rule)}
 .facts-list dt{font-weight:450;color:var(--ink);font-size:.9rem}.facts-list dd{font-size:.9rem;text-align:right}
 .notes{margin:20px 0 0;padding-left:18px}
@@ -192,6 +203,10 @@ pre.command{background:var(--sheet);border-radius:10px;padding:16px 20px;white-s
 .glossary{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:24px 48px}
 .glossary dt{color:var(--ink);font-size:.92rem;font-weight:600}.glossary dd{font-size:.88rem;margin-top:2px}
  .glossary dd+dd{color:var(--soft)}
+.finding{padding:24px 0 32px;border-top:1px solid var(--rule);display:grid;gap:6px}.finding>*{min-width:0}
+.finding p{max-width:80ch;overflow-wrap:anywhere}.finding ol{margin:0;padding-left:22px;max-width:80ch;overflow-wrap:anywhere}
+.finding:first-of-type{border-top:0;padding-top:8px}.finding h3 code{font-weight:400;color:var(--soft);margin-left:6px}
+.finding .charts{margin-top:14px}
 footer{margin:64px 0 56px;font-size:.84rem;color:var(--soft)}
 """
 
@@ -210,7 +225,7 @@ _NARROW = """
 }
 @media print{
  body{font-size:11pt}main,.top{max-width:none;padding:0}nav,.switch,.readout,.needs-script{display:none!important}
- .text.long,.scroll{max-height:none;overflow:visible}
+ .text.long,.scroll,.wide{max-height:none;overflow:visible}
  h2,.lead,.comparison header{break-after:avoid}.charts{grid-template-columns:1fr 1fr}
  section.part{margin-top:28px;padding-top:24px}
  .track .bar,.track .point,.swatches i,.verdict,.answer{print-color-adjust:exact;-webkit-print-color-adjust:exact}

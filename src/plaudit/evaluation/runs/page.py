@@ -35,6 +35,14 @@ CHARTS = (
     (None, "grad_norm"),
 )
 """Kind of chart (its usual name, unit and healthy band) and metric; None: the metric by its own name."""
+UNITS = {
+    "eval_reward": "points",
+    "completions/clipped_ratio": "share of answers",
+    "loss": "as the algorithm defines it",
+    "eval_loss": "as the algorithm defines it",
+    "grad_norm": "length of the gradient",
+}
+"""Of metrics that are shown by their own name."""
 SHOWN_PROMPTS, SHOWN_TRACES = 8, 6
 SILENT = ("output_dir", "place", "report_to")
 """Options of which a difference says nothing."""
@@ -102,7 +110,7 @@ def _curves(runs: Sequence[RunFiles]) -> str:
         drawn = {run.name: points for run in runs if (points := run.points(metric))}
         if not drawn:
             continue
-        usual = CURVES[kind] if kind else Curve(metric, "", ())
+        usual = CURVES[kind] if kind else Curve(metric, UNITS[metric], ())
         (first, points), *others = drawn.items()
         label = first if others else ""
         charts.append(chart(Curve(usual.name, usual.unit, points, usual.band, usual.help, label, dict(others))))

@@ -123,7 +123,7 @@ def names_of(folders: Sequence[Path]) -> list[str]:
     """Short names that differ: the last part of each path, with its parent where two are the same."""
     short = [folder.name for folder in folders]
     return [
-        f"{folder.parent.name}/{folder.name}"
+        f"{folder.absolute().parent.name}/{folder.name}"
         if short.count(folder.name) > 1 or folder.name in ("sft", "reward", "ppo")
         else name
         for folder, name in zip(folders, short, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from plaudit.models.outline import Outline, outline
 from plaudit.models.scorer import reward_info
 from plaudit.rewards.mix import RewardConfig
 from plaudit.training.assemble import ModelConfig
+from plaudit.training.guard import GuardConfig
 from plaudit.training.options import OptimizerConfig
 
 
@@ -55,6 +57,8 @@ class Fleet:
     lean: bool = False
     """Layers are run by `models/lean.py`."""
     notes: tuple[str, ...] = ()
+    independent: Judge | None = None
+    """A reward model that scores evaluations only."""
 
     @property
     def trained(self) -> int:
@@ -65,24 +69,28 @@ class Fleet:
 def fleet(algorithm: Algorithm, options: Resolved, model: Outline) -> Fleet:
     """The networks that `training.build` would make."""
     adapter = options[AdapterConfig]
-    judges: tuple[Judge, ...] = ()
+    judges: list[Judge] = []
     notes: list[str] = []
+    independent: Judge | None = None
     if algorithm.eats == "prompts":
-        found = [_judge(path, options, model, notes) for path in options[RewardConfig].reward_models]
-        judges = tuple(found)
+        for path in options[RewardConfig].reward_models:
+            judges.append(_judge("reward_model_path", path, options, model, notes, judges))
+        if beside := options[GuardConfig].independent_reward_model_path:
+            independent = _judge("independent_reward_model_path", beside, options, model, notes, judges)
     roles = tuple(_role(name, wants, algorithm, adapter, model) for name, wants in algorithm.networks.items())
     layers = model.shape.layers
     start = max(0, layers - adapter.lora_layers) if adapter.use_peft and adapter.lora_layers else 0
     return Fleet(
         model,
         roles,
-        judges,
+        tuple(judges),
         algorithm.reference,
         algorithm.eats == "prompts",
         adapter.use_peft,
         start,
         runs_lean(model, adapter),
         tuple(notes),
+        independent,
     )
 
 
@@ -102,19 +110,23 @@ def _role(name: str, wants: frozenset[str], algorithm: Algorithm, adapter: Adapt
     return Role(name, wants, model.parameters + head - (model.output_only if head else 0), True)
 
 
-def _judge(path: str, options: Resolved, model: Outline, notes: list[str]) -> Judge:
-    """One reward model by its folder; as if it were an adapter on the policy's base where the folder is not there yet."""
+def _judge(option: str, path: str, options: Resolved, model: Outline, notes: list[str], others: Sequence[Judge]) -> Judge:
+    """One reward model by its folder; as if it were an adapter on the policy's base where the folder is not there yet.
+
+    `others` are those before it: adapters on one base that is not the policy's have it once (see `Assembly.reward`).
+    """
     adapter, named = options[AdapterConfig], options[ModelConfig].model_name_or_path
     if not (Path(path) / "reward.json").exists():
         kind = "an adapter on the same base" if adapter.use_peft else "a model like the policy"
-        notes.append(f"reward_model_path {path} is not there yet: it is taken to be {kind}")
+        notes.append(f"{option} {path} is not there yet: it is taken to be {kind}")
         return Judge(model, 0 if adapter.use_peft else model.parameters, model.adapter(adapter) if adapter.use_peft else 0)
     info = reward_info(Path(path))
     own = AdapterConfig(**info.lora) if info.adapter else adapter
     if info.adapter and adapter.use_peft and _same(info.base, named):
         return Judge(model, 0, model.adapter(own))
     other = outline(info.base if info.adapter else path)
-    return Judge(other, other.parameters, other.adapter(own) if info.adapter else 0)
+    shared = info.adapter and any(one.own and one.adapter and _same(one.model.name, other.name) for one in others)
+    return Judge(other, 0 if shared else other.parameters, other.adapter(own) if info.adapter else 0)
 
 
 def _same(one: str, other: str) -> bool:

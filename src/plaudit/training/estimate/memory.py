@@ -28,7 +28,7 @@ from plaudit.core.logprob import WIDE
 from plaudit.models.adapters import AdapterConfig
 from plaudit.models.attention import KEPT as KEPT_WEIGHTS
 from plaudit.models.attention import SHORT
-from plaudit.training.estimate.fleet import Fleet, optimizer_bytes
+from plaudit.training.estimate.fleet import Fleet, Judge, optimizer_bytes
 from plaudit.training.estimate.parts import Memory
 from plaudit.training.estimate.passes import Pass
 from plaudit.training.estimate.rows import Meal
@@ -102,12 +102,18 @@ def standing(ships: Fleet, options: Resolved, *, bf16: bool) -> dict[str, int]:
         "adapters and heads" if ships.lora else "trained weights": 4 * roles,
         "gradients": 4 * roles,
         "optimiser states": sum(optimizer_bytes(options[OptimizerConfig], ships.model, role) for role in ships.roles),
-        "reward models": sum(judge.own * (2 if bf16 else 4) + 4 * judge.adapter for judge in ships.judges),
+        "reward models": sum(_judge_bytes(judge, bf16=bf16) for judge in ships.judges),
+        "independent reward model": _judge_bytes(ships.independent, bf16=bf16) if ships.independent else 0,
     }
     if ships.online:
         found["engine's copy of the weights"] = n * (2 if bf16 else 4)
         found["engine's KV cache"] = cache_bytes(ships, options, bf16=bf16)
     return found
+
+
+def _judge_bytes(judge: Judge, *, bf16: bool) -> int:
+    """Of a reward model: the weights that are its own, and its adapter in float32."""
+    return judge.own * (2 if bf16 else 4) + 4 * judge.adapter
 
 
 def cache_bytes(ships: Fleet, options: Resolved, *, bf16: bool) -> int:

@@ -71,7 +71,10 @@ class Counter:
             asked = min(eaten.held, self.options[RolloutConfig].num_eval_prompts)
             prompts = [eaten.prompts[i % len(eaten.prompts)] for i in range(asked)]
             answered = rollouts(prompts, 1, eaten.answers)
-            found = self._rollout(eaten, asked, 1) + self._rewards(rows_apart(self.algorithm, answered, self._judged, self.how))
+            passes = rows_apart(self.algorithm, answered, self._judged, self.how)
+            found = self._rollout(eaten, asked, 1) + self._rewards(passes)
+            if self.fleet.independent is not None:
+                found.append(self._judge(self.fleet.independent, passes, "independent reward model"))
         else:
             size = t.per_device_eval_batch_size
             batch = eaten.batches[0]
@@ -109,10 +112,10 @@ class Counter:
         passes = list(passes)
         return [self._judge(judge, passes) for judge in self.fleet.judges]
 
-    def _judge(self, judge: Judge, passes: list[Pass]) -> Work:
+    def _judge(self, judge: Judge, passes: list[Pass], part: str = "reward model") -> Work:
         shape = judge.model.shape
         trunk = sum(_forward(shape, one) + flops.adapters(judge.adapter, one.tokens, training=False) for one in passes)
-        return Work("reward", "reward model", "forward", trunk, 0.0, len(passes), width=shape.layers if judge.own else 0)
+        return Work("reward", part, "forward", trunk, 0.0, len(passes), width=shape.layers if judge.own else 0)
 
     def _scoring(self, passes: list[Pass]) -> list[Work]:
         """Passes without gradient before the update: the shared lowest layers, old and value of each role, the reference."""

@@ -21,8 +21,12 @@ def examine(evidence: Evidence) -> Reading:
         return unknown(f"{SHOWN} pairs that two people judged; there are {asked.items_judged_twice}")
     share = asked.decided
     status: Status = "act" if share.mean < LOW else "watch" if share.mean < WEAK or share.mean > HIGH else "ok"
+    advice = (
+        f"read the pairs they disagree on (plaudit data quality {evidence.rows}), settle in the guideline what better means, "
+    )
+    advice += "and have them judged again: plaudit feedback, page Disagreements"
     causes = ("the questions are too easy, or votes were copied",) if share.mean > HIGH else ()
-    return Reading(status, share.mean, (share.low, share.high), causes)
+    return Reading(status, share.mean, (share.low, share.high), causes, advice)
 
 
 RULE = Rule(
@@ -36,6 +40,7 @@ RULE = Rule(
         "some annotators answer at random (see the rule annotators)",
         "the two answers are too alike to tell apart",
     ),
-    next="look at the disagreements: plaudit data quality STORE, then the page Disagreements of plaudit feedback",
+    next="read the pairs they disagree on: plaudit data quality FILE",
     examine=examine,
+    kinds=("dataset",),
 )

@@ -20,7 +20,11 @@ def examine(evidence: Evidence) -> Reading:
     flagged = [one for one in people if one.flags]
     share = sum(one.acts for one in flagged) / total
     said = tuple(f"{one.name}: {'; '.join(one.flags)}" for one in sorted(flagged, key=lambda one: -one.acts))
-    return Reading(graded(share, WATCH, ACT), share, None, said)
+    advice = (
+        f"see why: plaudit data quality {evidence.rows}; talk to them, leave their votes out, and let others judge the same "
+    )
+    advice += "pairs: plaudit feedback"
+    return Reading(graded(share, WATCH, ACT), share, None, said, advice)
 
 
 RULE = Rule(
@@ -31,6 +35,7 @@ RULE = Rule(
     "watch above 0.05, act above 0.20",
     source="flags: sequential test of .85 against .60, 2 s or 15 words a second, 99 % binomial bands; shares: house rule",
     causes=("no gold questions are asked", "pay or praise goes by the number of judgements"),
-    next="talk to them, then leave out or weigh down their votes: plaudit data quality STORE; ask the same items again",
+    next="see why: plaudit data quality FILE; talk to them, and let others judge the same pairs",
     examine=examine,
+    kinds=("dataset",),
 )

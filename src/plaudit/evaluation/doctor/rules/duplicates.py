@@ -20,11 +20,12 @@ def examine(evidence: Evidence) -> Reading:
     if leaked:
         share = wilson(leaked, data.held_out)
         said = f"{leaked} of {data.held_out} held-out rows have a prompt that is trained on too"
-        return Reading(graded(share.mean, *LEAK), share.mean, (share.low, share.high), (said,))
+        advice = "put both files into one, all.jsonl, and split it anew by prompt: plaudit data split all.jsonl --out parts"
+        return Reading(graded(share.mean, *LEAK), share.mean, (share.low, share.high), (said,), advice)
     double = report.duplicates + report.near_duplicates
     share = wilson(double, data.items + data.held_out)
     said = f"{double} of {data.items + data.held_out} rows came up before, letter by letter or but for case and blanks"
-    advice = f"look at them: plaudit data check {evidence.path}"
+    advice = f"see which they are, and leave them out: plaudit data check {evidence.rows}"
     return Reading(graded(share.mean, *DOUBLE), share.mean, (share.low, share.high), (said,), advice)
 
 
@@ -36,6 +37,7 @@ RULE = Rule(
     "that came up before: watch above 0.01, act above 0.10",
     source="house rule; leaks of this kind: argilla/notus #10 (TruthfulQA in UltraFeedback)",
     causes=("files were split by row, not by prompt", "data sets were joined that share a source"),
-    next="split anew by prompt: plaudit data split FILE --out parts",
+    next="see which they are, and leave them out: plaudit data check FILE",
     examine=examine,
+    kinds=("run", "dataset"),
 )

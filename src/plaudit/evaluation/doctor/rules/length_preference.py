@@ -42,6 +42,8 @@ RULE = Rule(
         "the two answers come from models of different length",
         "the guideline does not say that short answers can be better",
     ),
-    next="judge more pairs of like length, or take length out of the reward: reward_funcs=[length_penalty]",
+    next="judge more pairs of like length, and say in the guideline that short answers can be better; where that cannot be "
+    "had, put a price on length in RL: plaudit train ppo reward_funcs=[length_penalty]",
     examine=examine,
+    kinds=("run", "dataset", "model"),
 )

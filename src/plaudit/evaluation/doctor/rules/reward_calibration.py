@@ -10,6 +10,7 @@ from plaudit.stats import Floats, expected_calibration_error
 
 WATCH, ACT = 0.05, 0.10
 LEAST, IN_BIN, DRAWS = 100, 20, 200
+LONGER = "train it longer, or at a higher rate: plaudit train reward num_train_epochs=2; sweep the rate: plaudit find-lr reward"
 
 
 def examine(evidence: Evidence) -> Reading:
@@ -28,8 +29,10 @@ def examine(evidence: Evidence) -> Reading:
     value = max(0.0, _error(sure, right) - float(chance.mean()))
     low, high = np.maximum(0.0, np.quantile(errors, (0.025, 0.975)) - 2 * chance.mean())
     off = float((sure - right).mean())
-    said = "too sure: divide scores by a temperature" if off > 0 else "not sure enough: it can be trained longer"
-    return Reading(graded(value, WATCH, ACT), value, (min(low, value), max(high, value)), (said,))
+    said = (
+        f"it is too {'sure' if off > 0 else 'unsure'}: on average it gives {sure.mean():.2f} and is right on {right.mean():.2f}"
+    )
+    return Reading(graded(value, WATCH, ACT), value, (min(low, value), max(high, value)), (said,), "" if off > 0 else LONGER)
 
 
 def _error(sure: Floats, right: Floats) -> float:
@@ -43,6 +46,8 @@ RULE = Rule(
     threshold="expected calibration error on held-out pairs, less what chance gives: watch above 0.05, act above 0.10",
     source="reward models on UltraFeedback: 0.09 to 0.18; the bands are a house rule",
     causes=("labels were flipped at random", "trained for more than one epoch", "scores were rescaled"),
-    next="one epoch, and soft labels: plaudit train reward num_train_epochs=1 with a column probability; then measure again",
+    next="train it for one epoch (plaudit train reward num_train_epochs=1), and say in a column probability how sure labels "
+    "are; its ranking may be good all the same: plaudit card shows both",
     examine=examine,
+    kinds=("run", "model"),
 )

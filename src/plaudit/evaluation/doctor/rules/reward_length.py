@@ -38,7 +38,9 @@ RULE = Rule(
     threshold="correlation of reward and length among answers to one prompt, either sign: watch above 0.3, act above 0.45",
     source="ODIN's baseline reward model has 0.45, the debiased one -0.03 (Chen et al. 2402.07319); 0.3 is a house rule",
     causes=("the better answers of the pairs are longer (see length_preference)", "a reward function counts words"),
-    next="take length out: reward_funcs=[length_penalty] with a weight, or train the reward model on pairs of like length",
+    next="train the reward model on pairs of like length; or put a price on length in RL: plaudit train ppo "
+    "reward_funcs=[length_penalty]",
     examine=examine,
     metrics=("reward_length",),
+    kinds=("run", "model"),
 )

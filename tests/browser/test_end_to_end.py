@@ -89,7 +89,7 @@ def chat_and_thumb(page, url):
     page.fill('[name="message"]', "Where is my order?")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector(".bubble.assistant strong")
-    page.click('button[aria-label="Good answer"]')
+    page.get_by_role("button", name="Good answer").click()
     page.wait_for_selector("#notice:has-text('toy@')")
     page.reload()
     assert page.inner_text(".bubble.assistant").startswith("Your order left yesterday")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import letters as toy
 import torch
-from over_optimisation import answers, stage
+from over_optimisation import after_sft, answers, stage
 from pictures import standing
 
 from plaudit.bench.children import peer, run
@@ -53,16 +53,7 @@ SHARE = 0.9
 
 def world(place: Path, seed: int) -> tuple[Path, Path, list[str], list[str]]:
     """Policy after SFT, reward model, prompts to train on, prompts held out."""
-    place.mkdir(parents=True, exist_ok=True)
-    asked = toy.prompts(TRAIN + HELD_OUT, seed)
-    train, held_out = asked[:TRAIN], asked[TRAIN:]
-    base = place / "base"
-    if not base.exists():
-        toy.model(base, seed)
-    demonstrations = toy.write(place / "sft.jsonl", toy.demonstrations(train, seed))
-    stage("sft", place / "sft", seed, model_name_or_path=str(base), train_file=str(demonstrations), num_train_epochs=8,
-          learning_rate=2e-3, per_device_train_batch_size=64, eval_fraction=0.0)  # fmt: skip
-    policy = place / "sft" / "model"
+    policy, train, held_out = after_sft(place, seed, TRAIN, HELD_OUT)
     pairs = place / "pairs.jsonl"
     if not pairs.exists():
         toy.write(pairs, toy.judged(train, answers(policy, train, 2, seed), seed, toy.favoured))

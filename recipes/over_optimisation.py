@@ -78,22 +78,26 @@ def answers(folder: Path, asked: Sequence[str], count: int, seed: int) -> list[l
     return [[one.text for one in said[i * count : (i + 1) * count]] for i in range(len(asked))]
 
 
+def after_sft(place: Path, seed: int, train: int, held_out: int) -> tuple[Path, list[str], list[str]]:
+    """The policy that has learned the form of answers, so many prompts to train on, and so many to be asked."""
+    place.mkdir(parents=True, exist_ok=True)
+    asked = toy.prompts(train + held_out, seed)
+    base = place / "base"
+    if not base.exists():
+        toy.model(base, seed)
+    demonstrations = toy.write(place / "sft.jsonl", toy.demonstrations(asked[:train], seed))
+    stage("sft", place / "sft", seed, model_name_or_path=str(base), train_file=str(demonstrations), num_train_epochs=8,
+          learning_rate=2e-3, per_device_train_batch_size=64, eval_fraction=0.0)  # fmt: skip
+    return place / "sft" / "model", asked[:train], asked[train:]
+
+
 def seed_of(out: Path, seed: int) -> JSON:
     """Everything of one seed; what the page needs."""
     place = out / f"seed{seed}"
     result = place / "result.json"
     if result.exists():
         return dict(json.loads(result.read_text()))
-    place.mkdir(parents=True, exist_ok=True)
-    asked = toy.prompts(TRAIN + HELD_OUT, seed)
-    train_prompts, held_out = asked[:TRAIN], asked[TRAIN:]
-    base = place / "base"
-    if not base.exists():
-        toy.model(base, seed)
-    demonstrations = toy.write(place / "sft.jsonl", toy.demonstrations(train_prompts, seed))
-    stage("sft", place / "sft", seed, model_name_or_path=str(base), train_file=str(demonstrations), num_train_epochs=8,
-          learning_rate=2e-3, per_device_train_batch_size=64, eval_fraction=0.0)  # fmt: skip
-    policy = place / "sft" / "model"
+    policy, train_prompts, held_out = after_sft(place, seed, TRAIN, HELD_OUT)
     said = answers(policy, train_prompts, 2 * PAIRS, seed)
     two = [[one[2 * k : 2 * k + 2] for one in said] for k in range(PAIRS)]
     judged = [row for k in range(PAIRS) for row in toy.judged(train_prompts, two[k], seed + k)]

@@ -301,15 +301,16 @@ def row_of(experiment: Experiment, results: Sequence[JSON]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page(done: dict[str, list[JSON]], model: str) -> str:
-    """docs/results.md."""
+def page(done: dict[str, list[JSON]], model: str, seeds: int) -> str:
+    """docs/results.md, with the experiments of which fewer than `seeds` are finished named."""
     head = (Path(__file__).parent / "results.md").read_text("utf-8")
     rows = [row_of(experiment, done[experiment.name]) for experiment in EXPERIMENTS if done.get(experiment.name)]
-    missing = [experiment.name for experiment in EXPERIMENTS if not done.get(experiment.name)]
+    counts = {experiment.name: len(done.get(experiment.name, [])) for experiment in EXPERIMENTS}
+    missing = [f"{name} ({count} of {seeds} seeds)" for name, count in counts.items() if count < seeds]
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__.partition('+')[0]}"
     return (
         head.replace("{rows}", "\n".join(rows))
-        .replace("{missing}", "Not run yet: " + "; ".join(missing) + "." if missing else "Everything was run.")
+        .replace("{missing}", "Unfinished: " + "; ".join(missing) + "." if missing else "Everything was run.")
         .replace("{machine}", machine)
         .replace("{model}", model)
         .replace("{date}", time.strftime("%Y-%m-%d"))
@@ -335,7 +336,7 @@ def main() -> None:
         if experiment.name in done:
             print(row_of(experiment, done[experiment.name]), flush=True)
     if given.write:
-        given.write.write_text(page(done, given.model), encoding="utf-8")
+        given.write.write_text(page(done, given.model, len(given.seeds)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -13,17 +9,10 @@ from plaudit.data.template import encode_answer
 from plaudit.models.load import load
 from plaudit.schema import Prompt, Ranking
 
-PLACE = Path(__file__).parents[2] / "recipes"
-
 
 @pytest.fixture(scope="module")
-def recipe():
-    sys.path.insert(0, str(PLACE))
-    spec = importlib.util.spec_from_file_location("recipe_linear_probe", PLACE / "linear_probe.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(PLACE))
+def recipe(load_recipe):
+    return load_recipe("linear_probe")
 
 
 def test_a_preference_that_stands_in_the_features_is_found_on_new_prompts(recipe):

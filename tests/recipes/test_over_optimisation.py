@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
-PLACE = Path(__file__).parents[2] / "recipes"
-
 
 @pytest.fixture(scope="module")
-def recipe():
-    sys.path.insert(0, str(PLACE))
-    spec = importlib.util.spec_from_file_location("recipe_over_optimisation", PLACE / "over_optimisation.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["recipe_over_optimisation"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(PLACE))
+def recipe(load_recipe):
+    return load_recipe("over_optimisation")
 
 
 def test_the_truth_rises_to_three_and_falls(recipe):

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
-PLACE = Path(__file__).parents[2] / "recipes" / "results.py"
-
 
 @pytest.fixture(scope="module")
-def results():
-    spec = importlib.util.spec_from_file_location("recipe_results", PLACE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["recipe_results"] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
+def results(load_recipe):
+    return load_recipe("results")
 
 
 def lines(path, rows):
@@ -55,6 +46,15 @@ def test_a_line_of_the_table(results):
     # Wilson's interval of 15 of 25: (.6 + .0768 ± 1.96 sqrt(.24 / 25 + .001537)) / 1.1537
     expected = "| reward on made pairs | accuracy | 0.600 [0.407, 0.766] | 0.500, 0.700 | 0.600 | 0.400 | — | 100 (25) | 2 |"
     assert results.row_of(experiment, done) == expected
+
+
+def test_the_page_names_what_is_unfinished(results):
+    one = {"value": 0.5, "n": 50, "prompts": 50, "seconds": 60, "tfidf": 0.6, "plain": 0.4}
+    whole = {experiment.name: [one, one] for experiment in results.EXPERIMENTS}
+    assert "Everything was run." in results.page(whole, "tiny", 2)
+    first, last = results.EXPERIMENTS[0].name, results.EXPERIMENTS[-1].name
+    said = results.page({**whole, first: [], last: [one]}, "tiny", 2)
+    assert f"Unfinished: {first} (0 of 2 seeds); {last} (1 of 2 seeds)." in said
 
 
 def test_what_is_finished_is_not_run_again(tmp_path, results):

@@ -226,6 +226,19 @@ def test_the_independent_reward_model_is_counted(place):
     assert far[0] < far[1], "evaluations take longer"
 
 
+def test_adapters_on_one_foreign_base_have_it_once(place):
+    """As they are loaded: the second reward model, and the independent one, put their adapter on the first one's base."""
+    for name in "abc":
+        Path(name).mkdir()
+        about = {"base": "tiny", "base_digest": "", "adapter": True, "mean": 0.0, "deviation": 1.0, "lora": {"lora_r": 4}}
+        Path(name, "reward.json").write_text(json.dumps(about))
+    words = ["use_peft=false", "reward_model_path=[a,b]", "independent_reward_model_path=c"]
+    found = case("grpo", resolved("grpo", *words)).fleet
+    base, adapter = found.model.parameters, found.judges[0].adapter
+    assert adapter > 0 and [(one.own, one.adapter) for one in found.judges] == [(base, adapter), (0, adapter)]
+    assert found.independent is not None and (found.independent.own, found.independent.adapter) == (0, adapter)
+
+
 @pytest.mark.parametrize(
     ("verb", "kwargs", "words"),
     [

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from plaudit.feedback import passwords
 from plaudit.feedback.app import create_app
 from plaudit.feedback.server import Settings
-from plaudit.schema import Completion, Message, Prompt
+from plaudit.schema import Assignment, Completion, Feedback, Message, Prompt
 from plaudit.store import Store
 
 ANSWERS = ("It left **yesterday**.", "I do not know.", "Please wait a little longer. It will come.")
@@ -88,3 +88,15 @@ def digest_of(browser):
 def acts(app, **options):
     with app.state.server.readers.lend() as store:
         return store.feedback(**options)
+
+
+def judged(store, prompts, say, kind="pairwise", people=("ada", "ben")):
+    """Everybody on the first answers of every prompt; `say(person, number)` is the judgement."""
+    made = []
+    for number, prompt in enumerate(prompts):
+        ids = [one.id for one in store.completions(prompt_id=prompt.id)][: 2 if kind == "pairwise" else 1]
+        for place, who in enumerate(people):
+            said = say(place, number)
+            if said is not None:
+                made.append(Feedback(Assignment(prompt.id, tuple(ids), kind), said, who, "human"))
+    store.add_feedback(made)

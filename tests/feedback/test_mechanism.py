@@ -1,37 +1,21 @@
-"""How feedback is asked for: proposals and their history, the random arm, judge models, and runs steered from the pages."""
+"""How feedback is asked for: proposals and their history, the random arm, what is asked first."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
-import re
 
 import pytest
 import yaml
 
-from feedback_world import Browser, account, acts, running, seeded, token
-from openai_server import serving
+from feedback_world import Browser, account, acts, judged, running, seeded, token
 from plaudit.feedback import deciding
 from plaudit.judgements.proposals import always_tied, proposals
 from plaudit.judgements.quality import assess
 from plaudit.schema import Assignment, Feedback
 from plaudit.store import Store
-from plaudit.training.control import Control
 
 NUMBER = 60
-
-
-def judged(store, prompts, say, kind="pairwise", people=("ada", "ben")):
-    """Everybody on the first answers of every prompt; `say(person, number)` is the judgement."""
-    made = []
-    for number, prompt in enumerate(prompts):
-        ids = [one.id for one in store.completions(prompt_id=prompt.id)][: 2 if kind == "pairwise" else 1]
-        for place, who in enumerate(people):
-            said = say(place, number)
-            if said is not None:
-                made.append(Feedback(Assignment(prompt.id, tuple(ids), kind), said, who, "human"))
-    store.add_feedback(made)
 
 
 def contrary(person, number):
@@ -271,149 +255,3 @@ def test_the_pair_that_the_reward_model_is_least_sure_of_is_asked_first(tmp_path
         assert [act.assignment.prompt_id for act in acts(app)[1:]] == least_sure[:3]
         page = here.get("/mechanism").text
         assert "scored 24 answers" in page and "least sure 3" in page and "at random 1" in page
-
-
-def test_a_judge_takes_a_seat_from_the_page_and_is_measured(tmp_path):
-    prompts = seeded(tmp_path / "store.sqlite", questions=5, answers=("It left.", "I do not know."))
-    with Store(tmp_path / "store.sqlite") as store:
-        judged(store, prompts, lambda person, number: {"choice": "a", "strength": 1})
-
-    def says(said):
-        if "order 4" in said:
-            return "hm", "stop"
-        first = re.search(r"<A \w+>\n(.*)\n</A", said)[1]
-        return f"<script>x</script> [[{'A' if first == 'It left.' else 'B'}]]", "stop"
-
-    with serving(says=says) as server, running(tmp_path, judges=(f"{server.url}#toy",)) as app:
-        here, seats = Browser(app), app.state.server.seats
-        (name,) = seats.names
-        assert here.submit("/mechanism/judge", {"judge": "other", "questions": "3", "kind": "pairwise"}).status_code == 404
-        assert here.submit("/mechanism/judge", {"judge": name, "questions": "0", "kind": "pairwise"}).status_code == 400
-        assert here.submit("/mechanism/judge", {"judge": name, "questions": "9", "kind": "pairwise"}).status_code == 303
-        seats.wait()
-        given = [act for act in acts(app) if act.source == "judge"]
-        with app.state.server.readers.lend() as store:
-            texts = {one.id: one.text for one in store.completions()}
-        assert len(given) == 4 and {act.annotator for act in given} == {name}
-        assert {texts[act.assignment.completion_ids["ab".index(act.judgement["choice"])]] for act in given} == {"It left."}
-        found = here.get("/api/v1/judges").json()
-        assert found["work"][0]["no verdict"] == 1 and found["work"][0]["judged"] == 4 and not found["work"][0]["going"]
-        (measured,) = found["measured"]
-        assert (measured["compared"], measured["agrees"]["mean"], measured["failed"]) == (4, 1.0, 1)
-        page = here.get("/mechanism").text
-        assert f"judge:{name}" in page and "<script>x" not in page and "Compare two answers: done, 4 of 5 judged" in page
-        here.submit("/mechanism/rubric", {"rubric": "Shorter is better."})
-        assert here.submit("/mechanism/judge", {"judge": name, "questions": "1", "kind": "pairwise"}).status_code == 303
-        seats.wait()
-        assert "Shorter is better." in server.asked[-1][1]["messages"][0]["content"]
-        assert len({act.annotator for act in acts(app) if act.source == "judge"}) == 2, "another rubric, another seat"
-        questions = here.get("/api/v1/status").json()["questions"]["pairwise"]
-        assert questions["finished"] >= 1, "a judge model takes no question from people"
-
-
-def test_a_judge_rates_and_ranks_too_and_is_measured_at_each(tmp_path):
-    prompts = seeded(tmp_path / "store.sqlite", questions=3)
-    with Store(tmp_path / "store.sqlite") as store:
-        judged(store, prompts[:1], lambda person, number: {"stars": 4}, "rating")
-
-    def says(said):
-        if "<answer " in said:
-            return "[[S1=4, S2=4, S3=4, S4=4]]", "stop"
-        found = dict(re.findall(r"<([ABC]) \w+>\n(.*?)\n</", said, re.DOTALL))
-        return f"[[{' > '.join(sorted(found, key=found.get))}]]", "stop"
-
-    with serving(says=says) as server, running(tmp_path, judges=(f"{server.url}#toy",)) as app:
-        here, seats = Browser(app), app.state.server.seats
-        (name,) = seats.names
-        headers = {"x-csrf-token": here.csrf()}
-        for kind in ("rating", "ranking", "span"):
-            status = here.post(
-                "/api/v1/judges", json={"judge": name, "questions": 2, "kind": kind}, headers=headers
-            ).status_code
-            assert status == (422 if kind == "span" else 200)
-            seats.wait()
-        assert here.submit("/mechanism/judge", {"judge": name, "questions": "2", "kind": "span"}).status_code == 400
-        given = [act for act in acts(app) if act.source == "judge"]
-        assert [act.assignment.kind for act in given] == ["rating"] * 2 + ["ranking"] * 2
-        assert given[0].judgement["aspects"] == {"helpful": 4, "correct": 4, "harmless": 4} and given[0].judgement["stars"] == 4
-        with app.state.server.readers.lend() as store:
-            texts = {one.id: one.text for one in store.completions()}
-        for act in given[2:]:
-            shown = [texts[one] for one in act.assignment.completion_ids]
-            assert [shown[place] for (place,) in act.judgement["order"]] == sorted(shown)
-        (measured,) = here.get("/api/v1/judges").json()["measured"]
-        rating = next(one for one in measured["questions"] if one["question"] == "rating")
-        assert rating["compared"] == 1 and rating["agrees"]["mean"] == 1.0, "what people rated came first"
-        assert "Rank several answers: done, 2 of 2 judged" in here.get("/mechanism").text
-
-
-@pytest.fixture
-def run(tmp_path):
-    """A run that says that it is going on in this very process, with a checkpoint."""
-    path = tmp_path / "runs" / "shop" / "ppo-1"
-    (path / "checkpoint-3").mkdir(parents=True)
-    (path / "metrics.jsonl").write_text('{"step": 3, "reward": 0.5}\n')
-    Control(path, "ppo").say("running", 3)
-    return path
-
-
-def test_a_run_is_paused_and_stopped_from_the_page_and_by_programs(tmp_path, run):
-    control = Control(run, "ppo")
-    control.say("running", 3)
-    with running(tmp_path) as app:
-        here = Browser(app)
-        page = here.get("/runs/shop/ppo-1").text
-        assert 'value="pause"' in page and 'value="stop"' in page and 'value="go"' not in page and "training" in page
-        assert here.submit("/runs/shop/ppo-1/steer", {"wanted": "pause"}).status_code == 303
-        assert control.wanted() == ("pause", "local")
-        control.say("paused", 3)
-        assert 'value="go"' in here.get("/runs/shop/ppo-1").text
-        headers = {"x-csrf-token": here.csrf()}
-        for wanted in ("go", "stop"):
-            assert here.post("/api/v1/runs/shop/ppo-1/steer", json={"wanted": wanted}, headers=headers).status_code == 200
-            assert control.wanted() == (wanted, "local")
-        assert here.submit("/runs/shop/ppo-1/steer", {"wanted": "erase"}).status_code == 400
-        assert here.submit("/runs/shop/none/steer", {"wanted": "stop"}).status_code == 404
-        said = here.get("/api/v1/runs/shop/ppo-1/state").json()
-        assert said == {"state": {"verb": "ppo", "state": "paused", "step": 3, "alive": True}, "checkpoints": [3]}
-        control.say("over", 3)
-        assert here.submit("/runs/shop/ppo-1/steer", {"wanted": "go"}).status_code == 400
-        assert 'value="stop"' not in here.get("/runs/shop/ppo-1").text
-
-
-def test_viewers_and_annotators_steer_nothing(tmp_path, run):
-    with running(tmp_path) as app:
-        account(app, "lin", "admin")
-        ada = account(app, "ada")
-        assert 'value="pause"' not in ada.get("/runs/shop/ppo-1").text
-        assert ada.submit("/runs/shop/ppo-1/steer", {"wanted": "stop"}).status_code == 403
-        assert ada.submit("/mechanism/random", {"percent": "1"}).status_code == 403
-        assert not (run / "control.json").exists()
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        *("reward_funcs=os:system", "output_dir=/tmp/x", "learning_rate", "a b=1", "report_to=x:y", "x=1;y", "A=1"),
-        "trust_remote_code=true",
-    ],
-)
-def test_a_branch_from_the_page_changes_numbers_only(tmp_path, run, options):
-    with running(tmp_path) as app:
-        answer = Browser(app).submit("/runs/shop/ppo-1/branch", {"step": "3", "options": options})
-        assert answer.status_code == 400 and app.state.server.branches.list() == []
-
-
-@pytest.mark.slow
-def test_a_branch_that_fails_says_why(tmp_path, run):
-    with running(tmp_path) as app:
-        here = Browser(app)
-        assert here.submit("/runs/shop/ppo-1/branch", {"step": "9"}).status_code == 400
-        assert here.submit("/runs/shop/ppo-1/branch", {"step": "x"}).status_code == 400
-        assert here.submit("/runs/shop/ppo-1/branch", {"step": "3", "options": "learning_rate=1e-5"}).status_code == 303
-        ((_, process, _),) = app.state.server.branches._begun
-        assert process.wait(300) == 2
-        (found,) = here.get("/api/v1/branches").json()["branches"]
-        assert found["run"] == "shop/ppo-1" and not found["going"] and "config" in found["problem"]
-        assert found["name"] == "shop/ppo-1-from-3" and found["problem"] in here.get("/runs").text.replace("&#39;", "'")
-        assert not os.path.exists(tmp_path / "runs" / found["name"])

@@ -91,6 +91,12 @@ def test_a_pass_cannot_be_forged(name, code):
     assert found.reason in ("wrong", "error", "memory"), found
 
 
+def test_a_program_that_answers_and_is_gone_has_not_passed():
+    gone = FORGERY + 'def f(x):\n  say(["answer", 4, []])\n  os._exit(0)'
+    found = verdict(gone, "assert f(2) == 4")
+    assert (found.reason, found.detail) == ("error", "the program ended before its tests did")
+
+
 def test_what_the_tests_mean_is_not_what_the_program_says():
     """Built-in names, and the helpers and modules that the task gives, are the tests' own."""
     code = "import builtins\nbuiltins.abs = lambda x: 0\ndef abs(x): return 0\ndef near(a, b): return True\nclass math:\n  e = 1\ndef f(x): return 9.0"

@@ -50,6 +50,18 @@ def test_no_alarm_where_the_held_out_loss_follows_or_the_training_loss_rises_too
     assert heard(Guard(AlarmConfig(guard="off")), story(BY_HEART)) == []
 
 
+def test_the_training_loss_is_remembered_from_when_the_held_out_loss_was_lowest():
+    """At step 10 it was .5, neither among the first steps nor the last; since then it rose, so nothing is learnt by heart."""
+
+    def told(later):
+        for step, metrics, evaluation in story((1.0, 0.9, 0.8, 0.82, 0.85, 0.9)):
+            loss = 2.0 if step < 6 else 0.5 if step < 11 else later
+            yield step, metrics and {**metrics, "loss": loss}, evaluation
+
+    assert heard(Guard(AlarmConfig(guard="stop")), told(later=0.6)) == []
+    assert heard(Guard(AlarmConfig(guard="stop")), told(later=0.4)) == [(25, "overfitting", "stop")]
+
+
 def pairs(chosen, right):
     for number, (logp, accuracy) in enumerate(zip(chosen, right, strict=True)):
         yield 10 * number, None, {"eval_loss": 0.6, "eval_logps/chosen": logp, "eval_rewards/accuracies": accuracy}

@@ -13,6 +13,7 @@ from plaudit.data.readers import read
 from plaudit.data.template import Row
 from plaudit.models.base import AdapterConfig
 from plaudit.models.heads import class_head, mixed, rescaled_each
+from plaudit.models.machine import device
 from plaudit.models.scorer import Scorer, load_reward, reward_info
 from plaudit.rewards.aspects import weights_of
 from plaudit.schema import Prompt, Rated, UserError
@@ -169,7 +170,7 @@ def test_a_critic_says_at_the_end_what_the_reward_model_says(trained):
     folder = root / "rm" / "model"
     judge = assembly.reward(folder)
     critic = assembly.critic(judge, folder, new_head=False, weights=[2.0, -0.5])
-    batch = from_rows([[5, 6, 7, 8]], [[0, 1, 1, 1]])
+    batch = from_rows([[5, 6, 7, 8]], [[0, 1, 1, 1]]).to(device())
     with torch.no_grad():
         value = critic(batch, {"value"}).value[0, -1]
     brief, helpful = Scorer(judge).each([[5, 6, 7]])[0]

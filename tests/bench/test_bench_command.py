@@ -59,7 +59,7 @@ def test_the_sides_take_turns_and_the_result_is_json(peers, capsys):
     assert list(found) == ["name", "ours", "peer", "ratio", "ratio_range", "memory_ratio", "limit_share", "machine"]
     assert found["peer"]["version"] == "9.9" and found["peer"]["seconds"] == 100.0 and found["ours"]["dtype"] == "fp32"
     assert found["ratio"] == pytest.approx(100 / found["ours"]["seconds"])
-    assert 0.1 < found["ours"]["peak_gb"] < 5 and found["limit_share"] > 0
+    assert 0.01 < found["ours"]["peak_gb"] < 5 and found["limit_share"] > 0
     assert set(found["machine"]) == {"device", "cores", "threads", "torch", "flops_per_s", "bytes_per_s"}
     assert [line.split()[3].rstrip(",") for line in err.splitlines() if ", s " in line] == ["ours", "peer", "ours", "peer"]
     assert "the sides did not work on the same tokens" in err

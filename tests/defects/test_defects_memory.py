@@ -137,7 +137,8 @@ def lora(folder):
         reward = assembly.trained("reward", head=True)
         with torch.no_grad():
             for parameter in reward.parameters().values():
-                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)) * 0.1)
+                noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3))
+                parameter.add_(0.1 * noise.to(parameter.device))
         save_reward(folder, reward, mean=0.5, deviation=2.0)
         return lora(folder)
     reward = assembly.reward(folder)
@@ -166,7 +167,7 @@ def values(network, batch: Batch):
 def test_defect_g_the_critic_starts_as_the_reward_model_and_its_adapter_is_trained(tmp_path):
     networks = lora(tmp_path / "reward")
     learner = ppo_learner(PPOConfig(num_ppo_epochs=1))
-    batch = rollouts()
+    batch = rollouts().to(networks["critic"].base.model.device)
     assert torch.equal(values(networks["critic"], batch), values(networks["reward"], batch))
     learner = type(learner)(
         learner.algorithm,

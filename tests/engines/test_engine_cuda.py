@@ -4,6 +4,7 @@ import pytest
 import torch
 from engine_models import PROMPTS, engine, forward_logits, llama
 
+from family_models import CASES, family_model
 from plaudit.schema import Sampling
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -39,3 +40,46 @@ def test_bfloat16_on_cuda_is_near_float32():
         logp = torch.log_softmax(forward_logits(wide, row), -1).gather(1, torch.tensor(row.tokens)[:, None])[:, 0]
         gaps += (torch.tensor(row.logprobs) - logp).abs().tolist()
     assert 0 < sum(gaps) / len(gaps) < 0.02
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(24), Sampling(24, temperature=0.7, min_p=0.01), Sampling(24, top_k=20), Sampling(24, temperature=0)],
+    ids=str,
+)
+def test_recorded_steps_with_fast_kernels_write_what_plain_ones_write(options):
+    """In float32, for any number of rows (recordings have rows to spare), and after weights, cache and slots have changed."""
+    sampling = Sampling(24, **options)
+    fast, slow = (engine(llama(torch.float32), slots=7, device="cuda", compiled=compiled) for compiled in (None, False))
+    assert (fast.kernels, slow.kernels) == ("triton", "torch")
+    for seed, n in ((0, 1), (1, 5), (2, 3)):
+        weights = dict(llama(torch.float32, seed=seed).state_dict())
+        both = []
+        for made in (fast, slow):
+            made.load(weights.items(), str(seed))
+            both.append(made.generate(PROMPTS, n, sampling))
+            if seed == 1:
+                made.release()
+        for row, twin in zip(*both, strict=True):
+            assert row.tokens == twin.tokens
+            assert row.logprobs == pytest.approx(twin.logprobs, abs=1e-3)
+    assert len(fast.graphs.recorded) > 1
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_fast_kernels_know_every_family(case):
+    model = family_model(case, torch.float32)
+    fast, slow = (engine(model, device="cuda", compiled=c).generate(PROMPTS, 2, Sampling(16)) for c in (None, False))
+    for row, twin in zip(fast, slow, strict=True):
+        assert row.tokens == twin.tokens
+        assert row.logprobs == pytest.approx(twin.logprobs, abs=1e-3)
+
+
+def test_numbers_that_are_not_finite_are_told_from_a_recorded_step():
+    model = llama(torch.float32)
+    made = engine(model, device="cuda")
+    made.generate(PROMPTS, 1, Sampling(4))
+    model.model.norm.weight.data.fill_(float("nan"))
+    made.load(model.state_dict().items(), "broken")
+    with pytest.raises(FloatingPointError, match="not finite"):
+        made.generate(PROMPTS, 1, Sampling(4))

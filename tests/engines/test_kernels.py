@@ -1,90 +1,34 @@
 """The compiled kernels against torch's and against formulas written out."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from engine_models import PROMPTS, engine, llama
+from kernel_cases import SHAPES, TYPES, attended, check, norm_of_sum, numbers, shape, summed_and_normed
 
 from plaudit.engines import kernels, prefill
 from plaudit.engines.kernels import Compiled, Kernels, Where
 from plaudit.engines.kv_cache import KVCache
 from plaudit.engines.sampling import draw, uniforms
-from plaudit.engines.weights import Linear, Norm, packs
+from plaudit.engines.weights import Linear, packs
 from plaudit.models import native
 from plaudit.schema import Sampling
 
 pytestmark = pytest.mark.skipif(kernels.library() is None, reason="needs a C++ compiler")
-TYPES = (torch.float64, torch.float32, torch.bfloat16)
-SHAPES = {
-    "smollm": {"heads": 9, "kv_heads": 3, "head_dim": 64},
-    "five on one, size 128": {"heads": 5, "kv_heads": 1, "head_dim": 128},
-    "six on one": {"heads": 6, "kv_heads": 1, "head_dim": 64},
-    "odd size, half turned": {"heads": 2, "kv_heads": 2, "head_dim": 12, "turned": 6},
-    "window": {"heads": 2, "kv_heads": 1, "head_dim": 64, "windows": (7,)},
-    "softcap and scale": {"heads": 4, "kv_heads": 2, "head_dim": 64, "attention_softcap": 2.0, "scales": (0.3,)},
-    "no angles": {"heads": 4, "kv_heads": 1, "head_dim": 16, "turned": 0},
-}
-
-
-def shape(**options):
-    plain = {
-        "activation": "silu",
-        "eps": 1e-5,
-        "windows": (None,),
-        "scales": (None,),
-        "attention_softcap": None,
-        "turned": None,
-    }
-    family = SimpleNamespace(layer_norm=False, unit_offset=options.pop("unit_offset", False))
-    return SimpleNamespace(**{**plain, "family": family, "heads": 1, "kv_heads": 1, "head_dim": 8, **options})
 
 
 def both(made, dtype):
     return Kernels(made, dtype), Compiled(made, dtype, kernels.library())
 
 
-def numbers(*size, seed=0):
-    return torch.randn(*size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def check(compute, dtype):
-    """`compute(dtype, which kernels) -> tensor`: compiled against float64, as near as the law asks."""
-    exact = compute(torch.float64, 0).double()
-    found = compute(dtype, 1).double()
-    error = (found - exact).abs().max()
-    if dtype == torch.float64:
-        assert error < 1e-10
-    elif dtype == torch.float32:
-        assert error < 1e-4 * exact.abs().max()
-    else:
-        assert error <= 2 * (compute(dtype, 0).double() - exact).abs().max()
-
-
-def attended(made, dtype, which, rows=5, length=40):
-    """Attention of one token for each of `rows` slots that hold 1, 10, 19 ... tokens already."""
-    heads, kv_heads, size = made.heads, made.kv_heads, made.head_dim
-    cache = KVCache(1, kv_heads, size, dtype, torch.device("cpu"))
-    cache.reserve(5, length)
-    cache.keys.copy_(numbers(*cache.keys.shape, seed=1))
-    cache.values.copy_(numbers(*cache.values.shape, seed=2))
-    positions = torch.arange(rows) * 9 % length
-    turned = size if made.turned is None else made.turned
-    angle = (positions[:, None] * torch.linspace(1, 0.1, max(1, turned // 2), dtype=torch.float64)).repeat(1, 2)
-    angles = (angle.cos().to(dtype), angle.sin().to(dtype)) if turned else None
-    qkv = numbers(5, heads + 2 * kv_heads, size, seed=3)[:rows].to(dtype)
-    out = both(made, dtype)[which].attend(0, qkv, angles, Where(positions, int(positions.max()) + 1), cache)
-    return out, cache
-
-
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("options", SHAPES.values(), ids=SHAPES)
 def test_attention_and_what_it_writes_into_the_cache_are_torchs(options, dtype):
     made = shape(**options)
-    check(lambda dtype, which: attended(made, dtype, which)[0], dtype)
-    ours, torchs = (attended(made, dtype, which)[1] for which in (1, 0))
+    check(lambda dtype, fast: attended(made, dtype, both(made, dtype)[fast])[0], dtype)
+    ours, torchs = (attended(made, dtype, both(made, dtype)[fast])[1] for fast in (True, False))
     torch.testing.assert_close(ours.keys, torchs.keys, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-2)
     assert torch.equal(ours.values, torchs.values)
 
@@ -103,18 +47,12 @@ def test_attention_worked_by_hand():
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("offset", [False, True], ids=["weight", "one plus weight"])
 def test_norm_of_a_sum_is_the_formula(offset, dtype):
-    made, x, more, weight = shape(unit_offset=offset), numbers(7, 83), numbers(7, 83, seed=1), numbers(83, seed=2)
+    made = shape(unit_offset=offset)
 
-    def compute(dtype, which):
-        if dtype == torch.float64 and which == 0:  # torch's own takes float32 here
-            y = x + more
-            y = y / (y.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
-            return y * (weight + offset)
-        half = both(made, dtype)[which]
-        total, read = half.add_norm(x.to(half.stream, copy=True), more.to(dtype), Norm(weight.to(dtype), None))
-        torch.testing.assert_close(total.double(), x + more, rtol=1e-2, atol=2e-2)
-        assert read.dtype == dtype
-        return read
+    def compute(dtype, fast):
+        if dtype == torch.float64 and not fast:
+            return norm_of_sum(offset)
+        return summed_and_normed(made, dtype, both(made, dtype)[fast])
 
     check(compute, dtype)
 
@@ -122,7 +60,7 @@ def test_norm_of_a_sum_is_the_formula(offset, dtype):
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_gate_is_silu_of_one_half_times_the_other(dtype):
     y = numbers(6, 94) * 20
-    check(lambda dtype, which: both(shape(), dtype)[which].gate(y.to(dtype)), dtype)
+    check(lambda dtype, fast: both(shape(), dtype)[fast].gate(y.to(dtype)), dtype)
 
 
 @pytest.mark.parametrize("size", [7, 256, 1000])
@@ -171,11 +109,11 @@ def test_compiled_draws_refuse_what_is_not_finite(wrong):
 
 def test_a_rows_numbers_are_the_same_to_the_last_bit_whatever_is_beside_it_and_on_any_number_of_threads():
     made, before = shape(heads=6, kv_heads=2, head_dim=64), torch.get_num_threads()
-    few, many = (attended(made, torch.bfloat16, 1, rows=rows)[0] for rows in (1, 5))
+    few, many = (attended(made, torch.bfloat16, both(made, torch.bfloat16)[1], rows=rows)[0] for rows in (1, 5))
     assert torch.equal(many[:1], few)
     try:
         torch.set_num_threads(3)
-        assert torch.equal(attended(made, torch.bfloat16, 1, rows=5)[0], many)
+        assert torch.equal(attended(made, torch.bfloat16, both(made, torch.bfloat16)[1], rows=5)[0], many)
     finally:
         torch.set_num_threads(before)
 

@@ -26,7 +26,7 @@ def test_log_probabilities_are_those_of_one_row_after_the_other(tiny):
     found = answer_logprobs(tiny, rows)
     for row, value in zip(rows, found, strict=True):
         with torch.no_grad():
-            logits = tiny.model(torch.tensor([row.ids])).logits[0].double().log_softmax(-1)
+            logits = tiny.model(torch.tensor([row.ids], device=tiny.model.device)).logits[0].double().log_softmax(-1)
         expected = sum(logits[t - 1, row.ids[t]].item() for t in range(1, len(row)) if row.mask[t])
         assert value == pytest.approx(expected, rel=1e-4)
 

@@ -123,7 +123,7 @@ def test_likelihoods_of_a_real_model_are_those_of_transformers():
         start = start["input_ids"] if hasattr(start, "keys") else start
         ids = [*start, *tokenizer(text)["input_ids"]]
         with torch.no_grad():
-            logp = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            logp = model(torch.tensor([ids], device=model.device)).logits[0].log_softmax(-1)
         by_hand = sum(float(logp[t - 1, ids[t]]) for t in range(len(start), len(ids)))
         assert value == pytest.approx(by_hand, abs=1e-4)
     logp, tokens = subject.text_likelihood(["Plain text."])

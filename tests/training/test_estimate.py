@@ -15,6 +15,7 @@ from plaudit.core.batch import from_rows
 from plaudit.models.adapters import AdapterConfig
 from plaudit.models.base import Base
 from plaudit.models.load import cast
+from plaudit.models.machine import device
 from plaudit.models.network import Network
 from plaudit.schema import UserError
 from plaudit.training.build import algorithm_class, build
@@ -61,7 +62,7 @@ def test_the_work_of_a_step_is_what_torch_counts(verb, peft, place):
     with RunFolder(place / "run", asked.flat(), resume=False) as folder:
         loop = build(verb, asked, folder, Silent())
         one = case(verb, asked, loop=loop)
-        batch = loop.source.at(0, loop.learner).batch
+        batch = loop.source.at(0, loop.learner).batch.to(loop.learner.device)
         one.meal.batches[:] = [batch]
         with counter() as counting:
             loop.learner.step(batch)
@@ -88,7 +89,7 @@ def test_numbers_and_optimiser_states_are_those_of_the_networks(optim, peft, pla
     with RunFolder(place / "run", asked.flat(), resume=False) as folder:
         loop = build("ppo", asked, folder, Silent())
         one = case("ppo", asked, loop=loop)
-        loop.learner.step(loop.source.at(0, loop.learner).batch)
+        loop.learner.step(loop.source.at(0, loop.learner).batch.to(loop.learner.device))
     for role in one.fleet.roles:
         network, optimizer = loop.learner.networks[role.name], loop.learner.optimizers[role.name]
         assert role.trained == sum(p.numel() for p in network.parameters().values())
@@ -162,7 +163,8 @@ def test_hints_come_true(verb, place):
     known = options(sections(verb)[0])
     asked = resolved(verb, *[word for word in more if word.partition("=")[0] in known])
     found = estimate(verb, asked, measure=False)
-    assert {hint.change.partition("=")[0] for hint in found.hints} >= {"use_peft", "gradient_checkpointing", "optim"}
+    wanted = {"use_peft", "optim"} | ({"gradient_checkpointing"} if device().type == "cpu" else set())  # a GPU keeps no scores
+    assert {hint.change.partition("=")[0] for hint in found.hints} >= wanted
     for hint in found.hints:
         change = {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in hint.change.split())}
         again = estimate(verb, asked.replace(**change), measure=False)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from plaudit.engines.base import Progress
 from plaudit.engines.decoder import Decoder
+from plaudit.engines.graphs import Graphs
 from plaudit.engines.kv_cache import KVCache
 from plaudit.engines.rows import Asked, Row
 from plaudit.engines.stop import Ends
@@ -34,9 +35,17 @@ class Loop:
     """Writes the rows of one call. `slots` and the cache's length must have room for them (see `KVCache.reserve`)."""
 
     def __init__(
-        self, decoder: Decoder, cache: KVCache, sampling: Sampling, stop: Ends, slots: int, progress: Progress | None
+        self,
+        decoder: Decoder,
+        cache: KVCache,
+        sampling: Sampling,
+        stop: Ends,
+        slots: int,
+        progress: Progress | None,
+        graphs: Graphs,
     ) -> None:
         self.decoder, self.cache, self.sampling, self.stop, self.progress = decoder, cache, sampling, stop, progress
+        self.graphs = graphs
         self.active: list[Row | None] = [None] * slots
         self.waiting: deque[Row] = deque()
         self.open: Open | None = None
@@ -93,20 +102,30 @@ class Loop:
 
     def _step(self) -> None:
         """One token more for every active row; there are no holes here."""
-        device = self.cache.keys.device
         rows = [row for row in self.active if row]
-        positions = [row.position for row in rows]
-        ids = torch.tensor([row.tokens[-1] for row in rows], device=device)
-        logits = self.decoder.step(ids, torch.tensor(positions, device=device), max(positions) + 1, self.cache)
+        ids, positions = [row.tokens[-1] for row in rows], [row.position for row in rows]
+        if self.graphs.serve():
+            uniform = [float(row.uniform[len(row.tokens)]) for row in rows]
+            self._take(range(len(rows)), *self.graphs.step(ids, positions, uniform, self.sampling))
+            return
+        device = self.decoder.device
+        places = torch.tensor(positions, device=device)
+        logits = self.decoder.step(torch.tensor(ids, device=device), places, max(positions) + 1, self.cache)
         self._push(logits, range(len(rows)))
 
     def _push(self, logits: Tensor, slots: Sequence[int]) -> None:
-        """Draw the next token of the rows in `slots` from logits [len(slots), V]; rows that end leave holes."""
+        """Draw the next token of the rows in `slots` from logits [len(slots), V]."""
         rows = [row for slot in slots if (row := self.active[slot])]
         uniform = torch.tensor([row.uniform[len(row.tokens)] for row in rows], dtype=torch.float64, device=logits.device)
         tokens, logprobs = self.decoder.kernels.draw(logits, uniform, self.sampling)
+        self._take(slots, tokens.tolist(), logprobs.tolist())
+
+    def _take(self, slots: Sequence[int], tokens: Sequence[int], logprobs: Sequence[float]) -> None:
+        """The next tokens of the rows in `slots`; rows that end leave holes."""
         before = self.done
-        for slot, row, token, logprob in zip(slots, rows, tokens.tolist(), logprobs.tolist(), strict=True):
+        for slot, token, logprob in zip(slots, tokens, logprobs, strict=True):
+            row = self.active[slot]
+            assert row is not None
             row.push(token, logprob, self.stop)
             if row.reason:
                 self.active[slot] = None

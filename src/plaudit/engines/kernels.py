@@ -1,7 +1,7 @@
 """What a decoding step does beside its matrix products: norms, attention on the cache, gates, the draw.
 
 `Kernels` says it in torch, for any device and dtype; `Compiled` does the same in one pass over memory each (kernels.cpp), on a
-CPU. Tests hold the two equal.
+CPU, and `triton_kernels.Triton` on a GPU. Tests hold them equal.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 from ctypes import c_double, c_int, c_long, c_void_p
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,18 @@ def _functions() -> dict[str, tuple[Any, ...]]:
     return {f"{name}_{kind}": arguments for name, arguments in FUNCTIONS.items() for kind in TYPES}
 
 
-def kernels_for(shape: Architecture, dtype: torch.dtype, device: torch.device, compiled: bool | None) -> Kernels:
-    """The compiled kernels where they serve (None: a CPU, bf16 or float32, a compiler), else torch's.
+def kernels_for(shape: Architecture, dtype: torch.dtype, device: torch.device, fast: bool | None) -> Kernels:
+    """Compiled ones on a CPU with a compiler, Triton's on a GPU where it is installed, else torch's.
 
-    float64 is the slow and exact twin: it stays with torch unless asked.
+    float64 is the slow and exact twin: it stays with torch unless asked (`fast`), and on a GPU always.
     """
-    if compiled is None:
-        compiled = device.type == "cpu" and dtype in (torch.bfloat16, torch.float32)
-    found = library() if compiled else None
+    half = dtype in (torch.bfloat16, torch.float32)
+    if device.type == "cuda" and half and fast is not False and find_spec("triton"):
+        from plaudit.engines.triton_kernels import Triton
+
+        return Triton(shape, dtype)
+    wanted = device.type == "cpu" and half if fast is None else fast and device.type == "cpu"
+    found = library() if wanted else None
     return Kernels(shape, dtype) if found is None else Compiled(shape, dtype, found)
 
 
@@ -60,6 +65,8 @@ class Kernels:
     name = "torch"
     reads_runs = False
     """Whether `attend` reads prompts that lie end to end."""
+    fixed = False
+    """Whether a step is the same launches whatever the longest row: then it can be recorded (graphs.py)."""
 
     def __init__(self, shape: Architecture, dtype: torch.dtype) -> None:
         self.shape, self.family = shape, shape.family

@@ -34,6 +34,16 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, T
     Raises FloatingPointError where a row's largest logit is not finite.
     """
     finite(bool(torch.isfinite(logits.amax(-1)).all()))
+    return drawn(logits, uniform, sampling)
+
+
+def sorts(sampling: Sampling) -> bool:
+    """Whether a draw has to sort tokens: then what is computed depends on the numbers, and it cannot be recorded ahead."""
+    return sampling.temperature != 0 and (sampling.top_k > 0 or sampling.top_p < 1)
+
+
+def drawn(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """`draw` of logits that are known to be finite."""
     if logits.dtype != torch.float64:
         logits = logits.float()
     if sampling.temperature == 0:
@@ -41,7 +51,7 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, T
         return ids, torch.zeros(ids.shape, dtype=torch.float64, device=ids.device)
     if sampling.temperature != 1:
         logits = logits / sampling.temperature
-    if sampling.top_k == 0 and sampling.top_p >= 1:
+    if not sorts(sampling):
         return _draw_blocks(_above_min_p(logits, sampling.min_p), uniform)
     chosen = keep(logits, sampling)
     place, logprobs = _draw_sorted(chosen.weights, uniform)

@@ -14,7 +14,8 @@ from torch import Tensor
 from plaudit.engines.base import Progress, check_request
 from plaudit.engines.batching import Loop
 from plaudit.engines.decoder import Decoder, check
-from plaudit.engines.kernels import Compiled, kernels_for
+from plaudit.engines.graphs import Graphs
+from plaudit.engines.kernels import Kernels, kernels_for
 from plaudit.engines.kv_cache import KVCache
 from plaudit.engines.rows import asked, completions, rows_of
 from plaudit.engines.stop import ends
@@ -56,7 +57,7 @@ class TorchEngine:
         config: the model's config. dtype: float64, float32 (default) or bfloat16. slots: rows decoded at once.
         max_length: prompt and answer together, in tokens; default is what the model can read.
         eos_token_ids: ids that end an answer beside the tokenizer's EOS (the generation config's).
-        compiled: compiled kernels; by default on a CPU in float32 and bfloat16, where there is a compiler (see `kernels`).
+        compiled: fast kernels; by default in float32 and bfloat16, where there is a compiler or Triton (see `kernels`).
         Raises UserError for another family, rope type or a max_length too long.
         """
         self.max_length: int = context(config) if max_length is None else max_length
@@ -69,6 +70,7 @@ class TorchEngine:
         self.decoder = Decoder(config, dtype or torch.float32, self.device, compiled)
         shape = self.decoder.shape
         self.cache = KVCache(config.num_hidden_layers, shape.kv_heads, shape.head_dim, self.decoder.dtype, self.device)
+        self.graphs = Graphs(self.decoder, self.cache)
         self.loaded = False
 
     @classmethod
@@ -93,7 +95,7 @@ class TorchEngine:
     def use(self, kernels: str) -> bool:
         """Sample with the kernels of this name from now on; False where they cannot be had here, and torch's are used."""
         decoder = self.decoder
-        decoder.kernels = kernels_for(decoder.shape, decoder.dtype, self.device, kernels == Compiled.name)
+        decoder.kernels = kernels_for(decoder.shape, decoder.dtype, self.device, kernels != Kernels.name)
         return self.kernels == kernels
 
     def release(self) -> None:
@@ -129,7 +131,8 @@ class TorchEngine:
             self.decoder.reserve(length)
             self.cache.reserve(min(self.slots, len(rows)), length)
             try:
-                Loop(self.decoder, self.cache, sampling, stop, min(self.slots, len(rows)), progress).run(rows)
+                loop = Loop(self.decoder, self.cache, sampling, stop, min(self.slots, len(rows)), progress, self.graphs)
+                loop.run(rows)
             except FloatingPointError:
                 self.cache.release()  # it may hold NaN, which no mask hides
                 raise

@@ -37,12 +37,14 @@ GPUS = (
     Gpu("H200", 989e12, 66.9e12, 4800e9, 141e9, 3.30),
 )
 
-UTILISATION = {"forward": 0.40, "train": 0.35, "prefill": 0.40, "decode": 0.30}
-"""Share of the peak that passes of a kind are taken to reach where they are large enough (MFU)."""
-STREAMED = 0.6
-"""Share of the peak bandwidth that decoding and optimisers are taken to reach."""
-LAUNCHES = {"forward": 20, "train": 60, "prefill": 20, "decode": 15}
-"""Kernels that one layer starts in one pass (a training pass forward and backward), without CUDA graphs."""
+UTILISATION = {"forward": 0.40, "train": 0.27, "prefill": 0.40, "decode": 0.30}
+"""Share of the peak that passes of a kind are taken to reach where they are large enough (MFU). That of
+training was measured on one card (docs/gpu.md: SFT of a billion weights on an H200), the others are assumed."""
+STREAMED = 0.45
+"""Share of the peak bandwidth that decoding and optimisers are taken to reach; decoding reached .41 there."""
+LAUNCHES = {"forward": 20, "train": 60, "prefill": 20, "decode": 5}
+"""Kernels that one layer starts in one pass (a training pass forward and backward). Decoding steps are recorded and replayed
+as a whole: what is left is a few microseconds for each kernel on the card, written here as if fewer were started."""
 LAUNCH = 8e-6
 """Seconds that starting one kernel from Python takes: small models wait for this, whatever the card can do."""
 

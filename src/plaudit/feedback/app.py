@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from plaudit import __version__
 from plaudit.feedback import api, steering_api
 from plaudit.feedback.asking import Ask, Forbidden, LoginNeeded, here, wants_json
-from plaudit.feedback.language import preferred
+from plaudit.feedback.language import preferred, translated
 from plaudit.feedback.protection import Protection
 from plaudit.feedback.screens import account, data, exchange, home, judging, mechanism, people, review, talking, watching
 from plaudit.feedback.server import Server, Settings
@@ -86,13 +86,14 @@ async def _problem(request: Request, error: Exception) -> Response:
         back = urlencode({"next": here(request)}) if request.method == "GET" else ""
         return RedirectResponse(f"/login?{back}" if back else "/login", 303)
     status, text = _said(error, request)
-    if wants_json(request):
-        return JSONResponse({"error": text}, status, headers={"retry-after": "2"} if status == 503 else None)
     asked = getattr(request.state, "ask", None)
     if asked is None:
         language = preferred(request.headers.get("accept-language", ""))
         asked = Ask(request, request.app.state.server, None, language)
-    page: Response = asked.page("problem.html", status, status=status, text=text)
+    said = translated(asked.language, text)
+    if wants_json(request):
+        return JSONResponse({"error": said}, status, headers={"retry-after": "2"} if status == 503 else None)
+    page: Response = asked.page("problem.html", status, status=status, text=said, english=said == text)
     return page
 
 

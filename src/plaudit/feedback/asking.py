@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from plaudit.feedback import passwords
 from plaudit.feedback.identity import COOKIE, Person
-from plaudit.feedback.language import LANGUAGES, preferred, say
+from plaudit.feedback.language import LANGUAGES, preferred, say, translated
 from plaudit.feedback.protection import parts
 from plaudit.feedback.server import Server
 from plaudit.schema import JSON, UserError
@@ -51,6 +51,10 @@ class Ask:
         if self.person is None:
             raise LoginNeeded
         return self.person
+
+    def said(self, problem: UserError) -> str:
+        """What went wrong, in the page's language."""
+        return translated(self.language, str(problem))
 
     def text(self, name: str, longest: int = 200_000) -> str:
         """A field as text, '' where it is not there. UserError for one that is too long or no text."""

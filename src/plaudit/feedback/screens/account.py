@@ -34,7 +34,7 @@ def login(asked: Anyone) -> Response:
     try:
         secret = asked.server.gate.login(asked.text("name", 200), asked.text("password", 1000))
     except UserError as refused:
-        return asked.page("login.html", 403, next=local_path(asked.text("next")), problem=str(refused))
+        return asked.page("login.html", 403, next=local_path(asked.text("next")), problem=asked.said(refused))
     return _with_session(asked, asked.go(local_path(asked.text("next"))), secret)
 
 
@@ -59,7 +59,7 @@ def join(asked: Anyone, secret: str) -> Response:
     try:
         session = asked.server.gate.join(secret, name, asked.text("password", 1000))
     except UserError as refused:
-        return asked.page("join.html", 400, secret=secret, problem=str(refused), name=name)
+        return asked.page("join.html", 400, secret=secret, problem=asked.said(refused), name=name)
     return _with_session(asked, asked.go("/"), session)
 
 

@@ -22,7 +22,6 @@ from plaudit.feedback.asking import Ask, ask
 from plaudit.feedback.models import ChatModel
 from plaudit.feedback.rendering import markdown
 from plaudit.feedback.screens.judging import REASONS
-from plaudit.feedback.server import Server
 from plaudit.registry import find
 from plaudit.schema import JSON, Assignment, Completion, Feedback, Message, Prompt, Sampling, UserError
 from plaudit.store import Missing, Store, Turn
@@ -77,7 +76,7 @@ def answer(asked: Annotating) -> Response:
     messages = conversation_of(asked.form.get("messages"))
     consent = asked.form.get("consent") is True
     drafts = 2 if consent and _draw.random() < asked.server.settings.drafts else 1
-    talk = Talk(asked.server, asked.me.name, asked.server.models[number].ready(), messages, consent, drafts)
+    talk = Talk(asked, asked.server.models[number].ready(), messages, consent, drafts)
     talk.conversation = asked.text("conversation", 40) if consent else ""
     return StreamingResponse(talk.events(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
@@ -100,10 +99,9 @@ def conversation_of(value: Any) -> tuple[Message, ...]:
 class Talk:
     """One answer, or two drafts written at the same time, on its way to a page."""
 
-    def __init__(
-        self, server: Server, person: str, model: ChatModel, messages: tuple[Message, ...], consent: bool, drafts: int
-    ) -> None:
-        self.server, self.person, self.model, self.messages = server, person, model, messages
+    def __init__(self, asked: Ask, model: ChatModel, messages: tuple[Message, ...], consent: bool, drafts: int) -> None:
+        self.server, self.person, self.said = asked.server, asked.me.name, asked.said
+        self.model, self.messages = model, messages
         self.consent, self.drafts, self.conversation = consent, drafts, ""
 
     async def events(self) -> AsyncIterator[str]:
@@ -135,7 +133,7 @@ class Talk:
                     yield _event("piece", {"draft": draft, "text": piece})
             yield _event("done", await run_in_threadpool(self._finished, texts, seeds))
         except UserError as problem:
-            yield _event("problem", {"error": str(problem)})
+            yield _event("problem", {"error": self.said(problem)})
         finally:
             for task in tasks:  # the person left or pressed stop: the model stops too
                 task.cancel()

@@ -27,6 +27,7 @@ from plaudit import stats
 from plaudit.config import load as load_config
 from plaudit.data.template import encode_answer
 from plaudit.engines.torch_engine import TorchEngine
+from plaudit.evaluation.doctor.reading import evaluations_of
 from plaudit.evaluation.perplexity import answer_logprobs
 from plaudit.evaluation.report.scatter import Point, Scatter
 from plaudit.models.load import load
@@ -113,6 +114,7 @@ def seed_of(out: Path, seed: int) -> JSON:
     samples = answers(policy, held_out, SAMPLES, seed + 1)
     found = {
         "ppo": path_of(place / "ppo"),
+        "turn": turn_of(place / "ppo"),
         "guard": {
             "step": guarded["steps"],
             "alarms": guarded.get("alarms", []),
@@ -141,6 +143,28 @@ def path_of(folder: Path) -> list[JSON]:
         for line in lines
         if "eval_independent/mean" in line
     ]
+
+
+def turn_of(folder: Path) -> int:
+    """The step of the last evaluation in a row from the highest on that is not surely below it: where the gold score turns.
+
+    Surely: by more than 1.645 standard errors of the difference, prompt by prompt (95 % on one side).
+    """
+    lines = (folder / "evaluations.jsonl").read_text().splitlines()
+    seen = [(one.step, one.independent) for one in evaluations_of([json.loads(line) for line in lines])]
+    return turn([(step, gold) for step, gold in seen if gold is not None])
+
+
+def turn(seen: Sequence[tuple[int, np.ndarray]]) -> int:
+    """The same of evaluations (step, gold score of each prompt)."""
+    top = max(range(len(seen)), key=lambda i: float(seen[i][1].mean()))
+    last = top
+    for i in range(top + 1, len(seen)):
+        lost = seen[top][1] - seen[i][1]
+        if lost.mean() > 1.645 * lost.std(ddof=1) / len(lost) ** 0.5:
+            break
+        last = i
+    return seen[last][0]
 
 
 def at(folder: Path, held_out: Sequence[str], seed: int) -> JSON:
@@ -205,6 +229,7 @@ def row_of(seed: int, found: JSON) -> str:
         f"{found['ppo'][0]['proxy']:.2f} → {last['proxy']:.2f}",
         f"{found['start']['gold']:.2f} → {top['gold']:.2f} → {last['gold']:.2f}",
         f"{top['step']} (KL {top['kl']:.1f})",
+        str(found["turn"]),
         f"{alarm['step']} ({alarm['rule']})" if alarm else "never",
         f"{guard['gold']:.2f} ± {1.96 * guard['error']:.2f}",
         fit,

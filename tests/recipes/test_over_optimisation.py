@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+import numpy as np
 import pytest
 
 
@@ -27,11 +28,27 @@ def test_comparisons_follow_the_truth_with_its_noise(recipe):
 def test_the_page_says_where_it_turned_and_what_was_kept(recipe):
     ppo = [{"step": 8 * i, "kl": 2.0 * i, "proxy": 0.5 * i, "gold": gold} for i, gold in enumerate((1.0, 1.8, 0.2))]
     guard = {"step": 16, "gold": 1.75, "error": 0.05, "alarms": [{"step": 16, "action": "stop", "rule": "over_optimisation"}]}
-    found = {"ppo": ppo, "guard": guard, "start": {"gold": 1.0}, "dpo": [{"kl": 1.0, "gold": 2.0}], "best_of_n": ppo[:1]}
+    found = {
+        "ppo": ppo,
+        "guard": guard,
+        "start": {"gold": 1.0},
+        "turn": 8,
+        "dpo": [{"kl": 1.0, "gold": 2.0}],
+        "best_of_n": ppo[:1],
+    }
     cells = [cell.strip() for cell in recipe.row_of(1, found).strip("|").split("|")]
-    assert cells[:6] == ["1", "0.00 → 1.00", "1.00 → 1.80 → 0.20", "8 (KL 2.0)", "16 (over_optimisation)", "1.75 ± 0.10"]
+    assert cells[:4] == ["1", "0.00 → 1.00", "1.00 → 1.80 → 0.20", "8 (KL 2.0)"]
+    assert cells[4:7] == ["8", "16 (over_optimisation)", "1.75 ± 0.10"]
     assert "| DPO | 2.00 | 2.00 at 1.0 |" in recipe.frontier([found])
     assert recipe.picture([found], "gold", "Gold").count("<circle") == 5
+
+
+def test_the_turn_is_the_last_evaluation_that_is_not_surely_below_the_highest(recipe):
+    """It is .05 below with a standard error of .55, then .75 with one of .25."""
+    top = np.array([2.0, 2.0, 2.0, 2.0])
+    noise, fallen = np.array([1.0, 2.9, 1.0, 2.9]), np.array([1.0, 1.0, 1.0, 2.0])
+    assert recipe.turn([(0, top - 1), (8, top), (16, noise), (24, fallen), (32, top)]) == 16
+    assert recipe.turn([(0, top), (8, fallen)]) == 0
 
 
 @pytest.mark.slow

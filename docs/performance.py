@@ -31,8 +31,8 @@ RUNS = {
     "reward-fp32": ("reward --against trl --peer-dtype fp32", "3.5x"),
     "dpo": ("dpo --against trl", "3.5x"),
     "dpo-fp32": ("dpo --against trl --peer-dtype fp32", "5x"),
-    "memory": ("memory --of ppo", "flat"),
-    "scaling": ("scaling --of grpo", "time over work at most 1.15"),
+    "memory": ("memory --of ppo --factors 1,4 --rounds 1 --warmup 0", "flat"),
+    "scaling": ("scaling --of grpo --rounds 1", "time over work at most 1.15"),
 }
 """Name -> (words after `plaudit bench`, target)."""
 

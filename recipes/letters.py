@@ -11,6 +11,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,11 @@ def model(folder: Path, seed: int) -> Path:
 
 
 def prompts(count: int, seed: int) -> list[str]:
-    """Different prompts of three letters."""
-    every = [a + b + c for a in LETTERS for b in LETTERS for c in LETTERS]
-    return random.Random(seed).sample(every, count)
+    """Different prompts of three letters, or of as many as give enough of them."""
+    size = 3
+    while len(LETTERS) ** size < count:
+        size += 1
+    return ["".join(letters) for letters in random.Random(seed).sample(list(product(LETTERS, repeat=size)), count)]
 
 
 def demonstrations(asked: Sequence[str], seed: int) -> list[dict[str, str]]:

@@ -37,6 +37,8 @@ from plaudit.training.run import sections, train
 
 GOLD = f"{Path(toy.__file__)}:gold"
 TRAIN, HELD_OUT, SAMPLES, PAIRS = 1024, 512, 64, 4
+EVALUATED = 2048
+"""Held-out prompts of PPO's evaluations: with 512 a fall of .14 is two standard errors, and no guard should stop at that."""
 STEPS, EVERY = 120, 8
 BETAS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 PPO = {
@@ -45,7 +47,7 @@ PPO = {
     "max_steps": STEPS,
     "eval_steps": EVERY,
     "per_device_train_batch_size": 64,
-    "num_eval_prompts": HELD_OUT,
+    "num_eval_prompts": EVALUATED,
     "max_completion_length": toy.LENGTH + 4,
     "kl_coef": 0.0,
     "missing_eos_score": -3.0,
@@ -98,7 +100,8 @@ def seed_of(out: Path, seed: int) -> JSON:
     result = place / "result.json"
     if result.exists():
         return dict(json.loads(result.read_text()))
-    policy, train_prompts, held_out = after_sft(place, seed, TRAIN, HELD_OUT)
+    policy, train_prompts, held_out = after_sft(place, seed, TRAIN, EVALUATED)
+    few = held_out[:HELD_OUT]
     said = answers(policy, train_prompts, 2 * PAIRS, seed)
     two = [[one[2 * k : 2 * k + 2] for one in said] for k in range(PAIRS)]
     judged = [row for k in range(PAIRS) for row in toy.judged(train_prompts, two[k], seed + k)]
@@ -111,7 +114,7 @@ def seed_of(out: Path, seed: int) -> JSON:
               "train_file": str(asked_file), "eval_file": str(held_file)}  # fmt: skip
     stage("ppo", place / "ppo", seed, **shared, guard="off", load_best_model_at_end=False)
     guarded = stage("ppo", place / "guarded", seed, **shared, guard="stop", load_best_model_at_end=True)
-    samples = answers(policy, held_out, SAMPLES, seed + 1)
+    samples = answers(policy, few, SAMPLES, seed + 1)
     found = {
         "ppo": path_of(place / "ppo"),
         "turn": turn_of(place / "ppo"),
@@ -120,8 +123,8 @@ def seed_of(out: Path, seed: int) -> JSON:
             "alarms": guarded.get("alarms", []),
             **at(place / "guarded" / "model", held_out, seed),
         },
-        "dpo": [dpo(place, policy, pairs, held_out, beta, seed) for beta in BETAS],
-        "best_of_n": best_of_n(place / "reward" / "model", held_out, samples),
+        "dpo": [dpo(place, policy, pairs, few, beta, seed) for beta in BETAS],
+        "best_of_n": best_of_n(place / "reward" / "model", few, samples),
         "start": at(policy, held_out, seed),
     }
     result.write_text(json.dumps(found, indent=1))
@@ -138,7 +141,7 @@ def path_of(folder: Path) -> list[JSON]:
             "kl": kl.get(line["step"] + 1, kl.get(line["step"], 0.0)),  # a step's KL is that of the policy before it
             "proxy": line["eval_reward"],
             "gold": line["eval_independent/mean"],
-            "error": line["eval_independent/std"] / HELD_OUT**0.5,
+            "error": line["eval_independent/std"] / EVALUATED**0.5,
         }
         for line in lines
         if "eval_independent/mean" in line

@@ -23,23 +23,18 @@ class Linear:
     """y = x W^T + b, and with LoRA (Hu et al. 2021, arXiv 2106.09685) + scale (x A^T) B^T, x after dropout there.
 
     weight  W [O, I] in the dtype that is computed in; bias b [O], or None
-    masters  the tensors that gradients are for: W and b themselves where they are trained
-    down, up  A [r, I] and B [O, r] as they are stored, or None
+    masters  the tensors that gradients are for, as they are stored: W, b, A and B, None where there is none
+    down, up  A [r, I] and B [O, r] in the dtype that is computed in, or None
     """
 
     weight: Tensor
     bias: Tensor | None
-    masters: tuple[Tensor, Tensor | None]
+    masters: tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
     down: Tensor | None = None
     up: Tensor | None = None
     scale: float = 1.0
     dropped: Callable[[Tensor], Tensor | None] | None = None
     """Dropout before A: of x the mask that it is multiplied with."""
-
-    @property
-    def tensors(self) -> tuple[Tensor | None, ...]:
-        """What autograd is told of: W, b, A, B."""
-        return (*self.masters, self.down, self.up)
 
     def mask(self, x: Tensor) -> Tensor | None:
         """Of the dropout before A; None where nothing is dropped."""
@@ -48,47 +43,109 @@ class Linear:
 
 PARTS = 4
 """Tensors of each linear map that autograd is told of."""
+Linears = tuple[Linear, ...]
+"""Maps of the same input. Their adapters are thin, and a product of sixteen columns costs nearly what one of forty-eight does:
+so the A of all of them stand below one another, where nothing is dropped."""
 
 
-def _apply(x: Tensor, linear: Linear) -> Tensor:
-    w = linear.weight
-    y = torch.mm(x, w.T) if linear.bias is None else torch.addmm(linear.bias, x, w.T)
-    if linear.down is not None and linear.up is not None:
-        mask = linear.mask(x)
-        h = torch.mm(x if mask is None else x * mask, linear.down.to(w.dtype).T)
-        y.addmm_(h, linear.up.to(w.dtype).T, alpha=linear.scale)
-    return y
+def _masks(x: Tensor, linears: Linears) -> list[Tensor | None]:
+    """Of each map with an adapter."""
+    return [linear.mask(x) for linear in linears if linear.down is not None]
 
 
-def _backward(x: Tensor, grad: Tensor, linear: Linear, needs: Sequence[bool]) -> list[Tensor | None]:
-    """Gradients of (W, b, A, B) where they are needed."""
-    dtype = linear.weight.dtype
-    found: list[Tensor | None] = [None] * PARTS
-    if needs[0]:
-        found[0] = torch.mm(grad.T, x)
-    if needs[1]:
-        found[1] = grad.sum(0, dtype=torch.promote_types(dtype, torch.float32))
-    if linear.down is not None and linear.up is not None:
-        mask = linear.mask(x)
-        x = x if mask is None else x * mask
-        if needs[2]:
-            found[2] = torch.mm(torch.mm(grad, linear.up.to(dtype)).mul_(linear.scale).T, x)
-        if needs[3]:  # the thin factor is the one that is turned: turning the gradient itself would cost as much as the product
-            found[3] = torch.mm(torch.mm(x, linear.down.to(dtype).T).mul_(linear.scale).T, grad).T
-    return found
+def _together(linears: Linears, masks: list[Tensor | None]) -> Tensor | None:
+    """The A of all adapters below one another, [sum of r, I]; None where there is none, or each has an input of its own."""
+    found = [linear.down for linear in linears if linear.down is not None]
+    if not found or any(mask is not None for mask in masks):
+        return None
+    return found[0] if len(found) == 1 else torch.cat(found)
 
 
-def _towards(grad: Tensor, linear: Linear, before: Tensor | None) -> Tensor:
-    """The gradient of a map's input, added to what other maps of the same input gave `before`."""
-    made = torch.mm(grad, linear.weight) if before is None else before.addmm_(grad, linear.weight)
-    if linear.down is not None and linear.up is not None:
-        dtype = linear.weight.dtype
-        through, a = torch.mm(grad, linear.up.to(dtype)), linear.down.to(dtype)
-        mask = linear.mask(made)
-        if mask is None:
-            return made.addmm_(through, a, alpha=linear.scale)
-        made.addcmul_(torch.mm(through, a), mask, value=linear.scale)
-    return made
+def _lowered(x: Tensor, linears: Linears, masks: list[Tensor | None], together: Tensor | None) -> list[Tensor]:
+    """x A^T [N, r] of each adapter, without its scale."""
+    downs = [linear.down for linear in linears if linear.down is not None]
+    if together is not None:
+        return list(torch.mm(x, together.T).split([len(down) for down in downs], 1))
+    return [torch.mm(x if mask is None else x * mask, down.T) for down, mask in zip(downs, masks, strict=True)]
+
+
+def _apply(x: Tensor, linears: Linears) -> tuple[Tensor, ...]:
+    """y [N, O] of each map."""
+    masks = _masks(x, linears)
+    lowered = iter(_lowered(x, linears, masks, _together(linears, masks)))
+    made = []
+    for linear in linears:
+        w = linear.weight
+        y = torch.mm(x, w.T) if linear.bias is None else torch.addmm(linear.bias, x, w.T)
+        if linear.up is not None:
+            y.addmm_(next(lowered), linear.up.T, alpha=linear.scale)
+        made.append(y)
+    return tuple(made)
+
+
+@dataclass(frozen=True)
+class _Back:
+    """What comes back through maps of one input x: `grads` [N, O] of each.
+
+    With t_i = scale_i g_i B_i [N, r]: dx = sum g_i W_i + t_i A_i, dA_i = t_i^T x, dB_i = scale_i g_i^T (x A_i^T).
+    """
+
+    linears: Linears
+    grads: Sequence[Tensor]
+    masks: list[Tensor | None]
+    together: Tensor | None
+    lifted: list[Tensor]
+    """t of each adapter."""
+
+    @classmethod
+    def of(cls, like: Tensor, linears: Linears, grads: Sequence[Tensor]) -> _Back:
+        """`like`: x, or what has its shape and dtype: masks are drawn for it."""
+        masks = _masks(like, linears)
+        pairs = [(linear, grad) for linear, grad in zip(linears, grads, strict=True) if linear.up is not None]
+        lifted = [torch.mm(grad, linear.up).mul_(linear.scale) for linear, grad in pairs if linear.up is not None]
+        return cls(linears, grads, masks, _together(linears, masks), lifted)
+
+    def towards(self) -> Tensor:
+        """dx."""
+        made: Tensor | None = None
+        for linear, grad in zip(self.linears, self.grads, strict=True):
+            made = torch.mm(grad, linear.weight) if made is None else made.addmm_(grad, linear.weight)
+        assert made is not None
+        if self.together is not None:
+            return made.addmm_(self._side_by_side(), self.together)
+        downs = [linear.down for linear in self.linears if linear.down is not None]
+        for lifted, down, mask in zip(self.lifted, downs, self.masks, strict=True):
+            if mask is None:
+                made.addmm_(lifted, down)
+            else:
+                made.addcmul_(torch.mm(lifted, down), mask)
+        return made
+
+    def weights(self, x: Tensor, needs: Sequence[bool]) -> list[Tensor | None]:
+        """Gradients of (W, b, A, B) of each map where they are needed, one after another."""
+        adapted = [i for i, linear in enumerate(self.linears) if linear.down is not None]
+        downs = dict(zip(adapted, self._downs(x), strict=True)) if any(needs[PARTS * i + 2] for i in adapted) else {}
+        wanted = any(needs[PARTS * i + 3] for i in adapted)
+        lowered = dict(zip(adapted, _lowered(x, self.linears, self.masks, self.together), strict=True)) if wanted else {}
+        found: list[Tensor | None] = []
+        for i, (linear, grad) in enumerate(zip(self.linears, self.grads, strict=True)):
+            w, b, _, up = needs[PARTS * i : PARTS * (i + 1)]
+            found.append(torch.mm(grad.T, x) if w else None)
+            found.append(grad.sum(0, dtype=torch.promote_types(grad.dtype, torch.float32)) if b else None)
+            found.append(downs.get(i))
+            # the thin factor is the one that is turned: turning the gradient itself would cost as much as the product
+            found.append(torch.mm(lowered[i].mul(linear.scale).T, grad).T if up else None)
+        return found
+
+    def _downs(self, x: Tensor) -> list[Tensor]:
+        """dA of each adapter."""
+        if self.together is not None:
+            return list(torch.mm(self._side_by_side().T, x).split([lifted.shape[1] for lifted in self.lifted]))
+        given = [x if mask is None else x * mask for mask in self.masks]
+        return [torch.mm(lifted.T, one) for lifted, one in zip(self.lifted, given, strict=True)]
+
+    def _side_by_side(self) -> Tensor:
+        return self.lifted[0] if len(self.lifted) == 1 else torch.cat(self.lifted, 1)
 
 
 class Norm(torch.autograd.Function):
@@ -119,7 +176,7 @@ class Project(torch.autograd.Function):
         given = x.to(dtype) if norm is None else passes.norm(x, norm, eps, dtype)[0]
         ctx.save_for_backward(x, norm)
         ctx.eps, ctx.passes, ctx.linears = eps, passes, linears
-        return tuple(_apply(given, linear) for linear in linears)
+        return _apply(given, linears)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
@@ -130,11 +187,9 @@ class Project(torch.autograd.Function):
             given = x.to(dtype)
         else:
             given, kept = passes.norm(x, norm, ctx.eps, dtype)
-        towards: Tensor | None = None
-        found: list[Tensor | None] = []
-        for i, (linear, grad) in enumerate(zip(linears, gradients, strict=True)):
-            found += _backward(given, grad, linear, needs[5 + PARTS * i : 5 + PARTS * (i + 1)])
-            towards = _towards(grad, linear, towards) if needs[0] or needs[1] else None
+        back = _Back.of(given, linears, gradients)
+        found = back.weights(given, needs[5:])
+        towards = back.towards() if needs[0] or needs[1] else None
         grad_x, grad_norm = towards, None
         if norm is not None and towards is not None:
             grad_x, grad_norm = passes.norm_back(x, norm, ctx.eps, towards, kept, needs[1])
@@ -148,13 +203,14 @@ class GatedDown(torch.autograd.Function):
     def forward(ctx: Any, gate: Tensor, up: Tensor, passes: Passes, linear: Linear, *_: Any) -> Tensor:
         ctx.save_for_backward(gate, up)
         ctx.passes, ctx.linear = passes, linear
-        return _apply(passes.gate(gate, up), linear)
+        return _apply(passes.gate(gate, up), (linear,))[0]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         gate, up = ctx.saved_tensors
-        product, grad_gate, grad_up = ctx.passes.gate_back(gate, up, _towards(gradients[0], ctx.linear, None))
-        return grad_gate, grad_up, None, None, *_backward(product, gradients[0], ctx.linear, ctx.needs_input_grad[4:])
+        back = _Back.of(gate, (ctx.linear,), gradients)
+        product, grad_gate, grad_up = ctx.passes.gate_back(gate, up, back.towards())
+        return grad_gate, grad_up, None, None, *back.weights(product, ctx.needs_input_grad[4:])
 
 
 class Turn(torch.autograd.Function):

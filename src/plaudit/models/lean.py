@@ -77,13 +77,14 @@ class Walk:
         """A linear layer of the model, with peft's LoRA where it has an adapter that is switched on."""
         inner = getattr(module, "base_layer", module)
         bias = None if inner.bias is None else self.cast(inner.bias, self.dtype)
-        weight, masters = self.cast(inner.weight, self.dtype), (inner.weight, inner.bias)
+        weight = self.cast(inner.weight, self.dtype)
         active = [] if inner is module or module.disable_adapters else [n for n in module.active_adapters if n in module.lora_A]
         if not active:
-            return Linear(weight, bias, masters)
+            return Linear(weight, bias, (inner.weight, inner.bias, None, None))
         (name,) = active
         a, b, scale = module.lora_A[name].weight, module.lora_B[name].weight, float(module.scaling[name])
-        return Linear(weight, bias, masters, a, b, scale, self._dropped(module.lora_dropout[name]))
+        masters, low = (inner.weight, inner.bias, a, b), (self.cast(a, self.dtype), self.cast(b, self.dtype))
+        return Linear(weight, bias, masters, *low, scale, self._dropped(module.lora_dropout[name]))
 
     def _dropped(self, module: Any) -> Callable[[Tensor], Tensor | None] | None:
         """The masks of an adapter's dropout in this pass, whatever pass is under way when they are asked for."""
@@ -109,10 +110,10 @@ class Walk:
         (out,) = self._project(seen.reshape(len(x), -1), None, maps[family.out])
         x = x + out
         gate, up = self._project(x, getattr(layer, family.mlp_input_norm), *(maps[n] for n in family.up))
-        return x + GatedDown.apply(gate, up, self.passes, maps[family.down], *maps[family.down].tensors)
+        return x + GatedDown.apply(gate, up, self.passes, maps[family.down], *maps[family.down].masters)
 
     def _project(self, x: Tensor, norm: Any, *linears: Linear) -> tuple[Tensor, ...]:
-        tensors = [tensor for linear in linears for tensor in linear.tensors]
+        tensors = [tensor for linear in linears for tensor in linear.masters]
         weight = None if norm is None else norm.weight
         made: tuple[Tensor, ...] = Project.apply(x, weight, self.made.eps, self.passes, linears, *tensors)
         return made

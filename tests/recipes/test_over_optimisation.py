@@ -53,7 +53,15 @@ def test_the_turn_is_the_last_evaluation_that_is_not_surely_below_the_highest(re
 
 @pytest.mark.slow
 def test_everything_runs_and_is_not_run_twice(recipe, tmp_path, monkeypatch, capsys):
-    for name, value in (("TRAIN", 64), ("HELD_OUT", 16), ("EVALUATED", 16), ("SAMPLES", 4), ("STEPS", 2), ("EVERY", 1), ("BETAS", (0.1,))):
+    for name, value in (
+        ("TRAIN", 64),
+        ("HELD_OUT", 16),
+        ("EVALUATED", 16),
+        ("SAMPLES", 4),
+        ("STEPS", 2),
+        ("EVERY", 1),
+        ("BETAS", (0.1,)),
+    ):
         monkeypatch.setattr(recipe, name, value)
     small = {"max_steps": 2, "eval_steps": 1, "save_steps": 1, "num_eval_prompts": 16, "per_device_train_batch_size": 8}
     monkeypatch.setattr(recipe, "PPO", {**recipe.PPO, **small})

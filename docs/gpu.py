@@ -124,7 +124,7 @@ def rates(engine, found, model, size):
 
 
 def generate(folder, job, found, device):
-    """transformers' `generate` as in bench/peers/hf_generate.py: all rows go on until the longest has ended."""
+    """transformers' `generate`, all rows in one batch to the longest answer. Only tokens that were asked for count."""
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval().to(device)
     inputs = tokenizer([row["prompt"] for row in job.rows], return_tensors="pt", padding=True).to(device)

@@ -54,7 +54,7 @@ def kernels_for(shape: Architecture, dtype: torch.dtype, device: torch.device, f
         from plaudit.engines.triton_kernels import Triton
 
         return Triton(shape, dtype)
-    wanted = device.type == "cpu" and half if fast is None else fast and device.type == "cpu"
+    wanted = device.type == "cpu" and (half if fast is None else fast)
     found = library() if wanted else None
     return Kernels(shape, dtype) if found is None else Compiled(shape, dtype, found)
 
@@ -157,11 +157,23 @@ class Where:
         return self._masks[window]
 
 
-class Compiled(Kernels):
-    """The same by kernels.cpp. A row's numbers do not depend on the rows beside it, nor on the number of threads.
+class Fast(Kernels):
+    """What kernels share that add and normalise in one pass. In bfloat16 the residual stream is float32, as in training."""
 
-    In bfloat16 the residual stream is float32, as it is in training under autocast.
-    """
+    def __init__(self, shape: Architecture, dtype: torch.dtype) -> None:
+        super().__init__(shape, dtype)
+        self.dtype, self.silu = dtype, shape.activation == "silu"
+        if not self.family.layer_norm:
+            self.stream = torch.promote_types(dtype, torch.float32)
+
+    def norm(self, x: Tensor, norm: Norm) -> Tensor:
+        if self.family.layer_norm or x.dtype != self.stream or norm.weight.dim() > 1:
+            return super().norm(x, norm)
+        return self.add_norm(x.contiguous(), None, norm)[1]
+
+
+class Compiled(Fast):
+    """The same by kernels.cpp. A row's numbers do not depend on the rows beside it, nor on the number of threads."""
 
     name = "compiled"
     reads_runs = True
@@ -170,14 +182,7 @@ class Compiled(Kernels):
         super().__init__(shape, dtype)
         kind = str(dtype).removeprefix("torch.")
         self._norm, self._gate, self._attend = (getattr(found, f"{name}_{kind}") for name in ("norm", "gate", "attend"))
-        self._draw, self.dtype, self.silu = getattr(found, f"draw_{kind}"), dtype, shape.activation == "silu"
-        if not self.family.layer_norm:
-            self.stream = torch.promote_types(dtype, torch.float32)
-
-    def norm(self, x: Tensor, norm: Norm) -> Tensor:
-        if self.family.layer_norm or x.dtype != self.stream or norm.weight.dim() > 1:
-            return super().norm(x, norm)
-        return self.add_norm(x.contiguous(), None, norm)[1]
+        self._draw = getattr(found, f"draw_{kind}")
 
     def add_norm(self, x: Tensor, more: Tensor | None, norm: Norm) -> tuple[Tensor, Tensor]:
         if self.family.layer_norm:

@@ -13,10 +13,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from plaudit.engines.kernels import Kernels, Where
+from plaudit.engines.kernels import Fast, Where
 from plaudit.engines.kv_cache import KVCache
 from plaudit.engines.weights import Norm
-from plaudit.models.families import Architecture
 
 QUERIES = 16
 """Fewest lines of a matrix product in Triton: the query heads of a key-value head are filled up to it."""
@@ -129,22 +128,11 @@ def _attend(
     tl.store(out + to[:, None] + d[None], mixed, (q < group)[:, None] & inside[None])
 
 
-class Triton(Kernels):
-    """In Triton, for CUDA in bfloat16 and float32. The residual stream is float32, as it is in training under autocast."""
+class Triton(Fast):
+    """In Triton, for CUDA in bfloat16 and float32."""
 
     name = "triton"
     fixed = True
-
-    def __init__(self, shape: Architecture, dtype: torch.dtype) -> None:
-        super().__init__(shape, dtype)
-        self.dtype, self.silu = dtype, shape.activation == "silu"
-        if not self.family.layer_norm:
-            self.stream = torch.promote_types(dtype, torch.float32)
-
-    def norm(self, x: Tensor, norm: Norm) -> Tensor:
-        if self.family.layer_norm or x.dtype != self.stream or norm.weight.dim() > 1:
-            return super().norm(x, norm)
-        return self.add_norm(x.contiguous(), None, norm)[1]
 
     def add_norm(self, x: Tensor, more: Tensor | None, norm: Norm) -> tuple[Tensor, Tensor]:
         if self.family.layer_norm:

@@ -20,7 +20,8 @@ from typing import Any
 
 from plaudit.models.folder import cache_folder
 
-HEADER = Path(__file__).with_name("numbers.h")
+HEADERS = sorted(Path(__file__).parent.glob("*.h"))
+"""What sources here include."""
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-march=native", "-shared", "-fPIC")
 """OpenMP's library is the one that torch has loaded, so both share their threads."""
@@ -55,7 +56,7 @@ def _compiled(compiler: str, source: Path) -> Path:
     A file that another user could have written is never loaded.
     """
     about = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60).stdout
-    texts = source.read_bytes(), HEADER.read_bytes(), about, " ".join(FLAGS).encode(), _processor()
+    texts = source.read_bytes(), *(header.read_bytes() for header in HEADERS), about, " ".join(FLAGS).encode(), _processor()
     key = hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
     folder = cache_folder() / "kernels"
     file = folder / f"{source.stem}-{key}.so"
@@ -83,7 +84,7 @@ def _compiled(compiler: str, source: Path) -> Path:
 
 def _compile(compiler: str, source: Path, file: Path) -> None:
     for flags in ((*FLAGS, WIDE), FLAGS):
-        command = [compiler, *flags, f"-I{HEADER.parent}", "-o", str(file), str(source)]
+        command = [compiler, *flags, f"-I{HEADERS[0].parent}", "-o", str(file), str(source)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         if done.returncode == 0:
             return

@@ -120,6 +120,7 @@ class _HeadLogprob(torch.autograd.Function):
         chunk: int,
         with_entropy: bool,
         computed: Tensor | None,
+        collecting: bool,
     ) -> tuple[Tensor, Tensor]:
         low = weight if computed is None else computed
         statistics = torch.promote_types(hidden.dtype, torch.float32)
@@ -137,6 +138,7 @@ class _HeadLogprob(torch.autograd.Function):
         ctx.save_for_backward(hidden if again else None, weight, bias, targets, lse, entropy, towards)
         ctx.set_materialize_grads(False)  # an entropy that nobody differentiates costs nothing
         ctx.head, ctx.chunk, ctx.dtype = head, chunk, hidden.dtype
+        ctx.master = weight if collecting and weight.is_leaf and weight.dtype == statistics else None
         if not with_entropy:
             ctx.mark_non_differentiable(entropy)
         return logp, entropy
@@ -151,10 +153,13 @@ class _HeadLogprob(torch.autograd.Function):
         if towards is not None and grad_entropy is None and grad_logp is not None:
             grad_hidden = (grad_logp[:, None] * towards).to(ctx.dtype)
             needs[0] = False
+        master = ctx.master if needs[1] else None
         grads = [
-            torch.zeros_like(x, dtype=head.statistics) if need else None
+            torch.zeros_like(x, dtype=head.statistics) if need and (x is not weight or master is None) else None
             for x, need in zip((hidden, weight, bias), needs, strict=True)
         ]
+        if master is not None:
+            master.grad = grads[1] = torch.zeros_like(master) if master.grad is None else master.grad
         if any(needs):
             given = hidden.to(head.weight.dtype)
             g = torch.zeros_like(lse) if grad_logp is None else grad_logp
@@ -165,8 +170,9 @@ class _HeadLogprob(torch.autograd.Function):
         made = (
             None if x is None else x.to(kind) for x, kind in zip(grads, (ctx.dtype, weight.dtype, weight.dtype), strict=True)
         )
-        first, *others = made
-        return (grad_hidden if first is None else first), *others, *[None] * 6
+        first, for_weight, for_bias = made
+        for_weight = None if master is not None else for_weight
+        return (grad_hidden if first is None else first), for_weight, for_bias, *[None] * 7
 
 
 def _chunk_backward(
@@ -213,11 +219,13 @@ def head_logprob(
     chunk: int = 128,
     with_entropy: bool = True,
     computed: Tensor | None = None,
+    collecting: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy (nats) of its distribution, from hidden states.
 
     hidden [N, D], weight [V, D] (the output head), targets [N] -> two tensors [N] in at least float32.
     `computed` is the weight in the dtype of the products, where that is another than its own; gradients go to `weight`.
+    `collecting`: the backward pass adds the weight's gradient to `weight.grad` itself, and autograd is told of none.
     `with_entropy=False` saves a pass over the logits; entropies are then 0 and carry no gradient.
     Both are of the distribution that is sampled from: the softmax of logits / temperature, where `softcap` bounds the logits
     first: softcap * tanh(logit / softcap) (Gemma 2, arXiv 2408.00118, section 2).
@@ -225,6 +233,6 @@ def head_logprob(
     if not temperature > 0:
         raise ValueError(f"temperature must be positive where log-probabilities are taken, not {temperature}")
     logp, entropy = _HeadLogprob.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, bias, targets, temperature, softcap, chunk, with_entropy, computed
+        hidden, weight, bias, targets, temperature, softcap, chunk, with_entropy, computed, collecting
     )
     return logp, entropy

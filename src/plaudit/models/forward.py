@@ -20,7 +20,7 @@ from plaudit.core.logprob import head_logprob
 from plaudit.models.families import Architecture, Family, architecture, context, steady_length, unknown
 from plaudit.models.heads import OrdinalHead
 from plaudit.models.layout import Layout
-from plaudit.models.lean import Cast, Walk, run_layers
+from plaudit.models.lean import Cast, Walk, embed, run_layers
 from plaudit.schema import UserError
 
 Tensor = torch.Tensor
@@ -104,7 +104,8 @@ def hidden_states(
             f"change with the rows beside them; set max_length to {steady} or less"
         )
     if hidden is None:
-        hidden = layout.embedded(getattr(decoder, family.embed), virtual, shift)
+        table = getattr(decoder, family.embed)
+        hidden = layout.embedded(table if lean is None else embed(table, lean), virtual, shift)
         if family.positions:
             hidden = hidden + getattr(decoder, family.positions)(layout.positions)
     if lean is not None:
@@ -179,6 +180,7 @@ def read(
     *,
     output_head: tuple[Tensor, Tensor | None] | None = None,
     computed: Tensor | None = None,
+    collecting: bool = False,
     scalar_head: Any = None,
     temperature: float = 1.0,
     softcap: float | None = None,
@@ -189,7 +191,8 @@ def read(
     logp, entropy and value are made for tokens with mask 1 only and stand at those tokens; a token at place 0 of its row has
     nothing before it and is refused. score and classes are read at each row's last token (`length - 1`), wherever
     padding begins; steps at the tokens themselves where the stream `step` is 1. The thresholds of an ordinal
-    head come with its scores. `computed` is the output head's weight in the dtype of its products.
+    head come with its scores. `computed` is the output head's weight in the dtype of its products, `collecting`
+    what `head_logprob` says of it.
     """
     found: dict[str, Tensor] = {}
     row, token = batch.mask.nonzero(as_tuple=True)
@@ -210,6 +213,7 @@ def read(
             chunk=chunk,
             with_entropy="entropy" in want,
             computed=computed,
+            collecting=collecting,
         )
         found["logp"] = _stream(batch, row, token, logp)
         if "entropy" in want:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from plaudit.models.passes import Passes
+from plaudit.models.products import Products, Sum
 
 Tensor = torch.Tensor
 
@@ -33,6 +34,8 @@ class Linear:
     down: Tensor | None = None
     up: Tensor | None = None
     scale: float = 1.0
+    collecting: bool = False
+    """The backward pass adds the gradient of W to what stands in its `grad`, and autograd is told of none."""
     dropped: Callable[[Tensor], Tensor | None] | None = None
     """Dropout before A: of x the mask that it is multiplied with."""
 
@@ -61,26 +64,27 @@ def _together(linears: Linears, masks: list[Tensor | None]) -> Tensor | None:
     return found[0] if len(found) == 1 else torch.cat(found)
 
 
-def _lowered(x: Tensor, linears: Linears, masks: list[Tensor | None], together: Tensor | None) -> list[Tensor]:
-    """x A^T [N, r] of each adapter, without its scale."""
-    downs = [linear.down for linear in linears if linear.down is not None]
-    if together is not None:
-        return list(torch.mm(x, together.T).split([len(down) for down in downs], 1))
-    return [torch.mm(x if mask is None else x * mask, down.T) for down, mask in zip(downs, masks, strict=True)]
+def _lowered(
+    x: Tensor, linears: Linears, masks: list[Tensor | None], together: Tensor | None, products: Products
+) -> list[Tensor]:
+    """scale x A^T [N, r] of each adapter."""
+    adapted = [(linear.down, linear.scale) for linear in linears if linear.down is not None]
+    scales = {scale for _, scale in adapted}
+    if together is not None and len(scales) == 1:
+        return list(products.total((x, together.T), scale=scales.pop()).split([len(down) for down, _ in adapted], 1))
+    given = [x if mask is None else x * mask for mask in masks]
+    return [products.total((one, down.T), scale=scale) for one, (down, scale) in zip(given, adapted, strict=True)]
 
 
-def _apply(x: Tensor, linears: Linears) -> tuple[Tensor, ...]:
+def _apply(x: Tensor, linears: Linears, products: Products) -> tuple[Tensor, ...]:
     """y [N, O] of each map."""
     masks = _masks(x, linears)
-    lowered = iter(_lowered(x, linears, masks, _together(linears, masks)))
-    made = []
+    lowered = iter(_lowered(x, linears, masks, _together(linears, masks), products))
+    sums = []
     for linear in linears:
-        w = linear.weight
-        y = torch.mm(x, w.T) if linear.bias is None else torch.addmm(linear.bias, x, w.T)
-        if linear.up is not None:
-            y.addmm_(next(lowered), linear.up.T, alpha=linear.scale)
-        made.append(y)
-    return tuple(made)
+        more = [] if linear.up is None else [(next(lowered), linear.up.T)]
+        sums.append(Sum([(x, linear.weight.T), *more], linear.bias))
+    return tuple(products.totals(sums))
 
 
 @dataclass(frozen=True)
@@ -96,56 +100,81 @@ class _Back:
     together: Tensor | None
     lifted: list[Tensor]
     """t of each adapter."""
+    products: Products
 
     @classmethod
-    def of(cls, like: Tensor, linears: Linears, grads: Sequence[Tensor]) -> _Back:
+    def of(cls, like: Tensor, linears: Linears, grads: Sequence[Tensor], products: Products) -> _Back:
         """`like`: x, or what has its shape and dtype: masks are drawn for it."""
         masks = _masks(like, linears)
-        pairs = [(linear, grad) for linear, grad in zip(linears, grads, strict=True) if linear.up is not None]
-        lifted = [torch.mm(grad, linear.up).mul_(linear.scale) for linear, grad in pairs if linear.up is not None]
-        return cls(linears, grads, masks, _together(linears, masks), lifted)
+        pairs = zip(linears, grads, strict=True)
+        sums = [Sum([(grad, linear.up)], scale=linear.scale) for linear, grad in pairs if linear.up is not None]
+        return cls(linears, grads, masks, _together(linears, masks), products.totals(sums), products)
 
     def towards(self) -> Tensor:
         """dx."""
-        made: Tensor | None = None
-        for linear, grad in zip(self.linears, self.grads, strict=True):
-            made = torch.mm(grad, linear.weight) if made is None else made.addmm_(grad, linear.weight)
-        assert made is not None
+        pairs = [(grad, linear.weight) for linear, grad in zip(self.linears, self.grads, strict=True)]
         if self.together is not None:
-            return made.addmm_(self._side_by_side(), self.together)
+            return self.products.total(*pairs, (self._side_by_side(), self.together))
+        made = self.products.total(*pairs)
         downs = [linear.down for linear in self.linears if linear.down is not None]
         for lifted, down, mask in zip(self.lifted, downs, self.masks, strict=True):
-            if mask is None:
-                made.addmm_(lifted, down)
-            else:
-                made.addcmul_(torch.mm(lifted, down), mask)
+            through = self.products.total((lifted, down))
+            made.add_(through) if mask is None else made.addcmul_(through, mask)
         return made
 
     def weights(self, x: Tensor, needs: Sequence[bool]) -> list[Tensor | None]:
         """Gradients of (W, b, A, B) of each map where they are needed, one after another."""
+        products = self.products
         adapted = [i for i, linear in enumerate(self.linears) if linear.down is not None]
         downs = dict(zip(adapted, self._downs(x), strict=True)) if any(needs[PARTS * i + 2] for i in adapted) else {}
-        wanted = any(needs[PARTS * i + 3] for i in adapted)
-        lowered = dict(zip(adapted, _lowered(x, self.linears, self.masks, self.together), strict=True)) if wanted else {}
+        lowered: dict[int, Tensor] = {}
+        if any(needs[PARTS * i + 3] for i in adapted):
+            lowered = dict(zip(adapted, _lowered(x, self.linears, self.masks, self.together, products), strict=True))
         found: list[Tensor | None] = []
-        for i, (linear, grad) in enumerate(zip(self.linears, self.grads, strict=True)):
+        for i, grad in enumerate(self.grads):
             w, b, _, up = needs[PARTS * i : PARTS * (i + 1)]
-            found.append(torch.mm(grad.T, x) if w else None)
+            if w and self.linears[i].collecting:
+                products.collect(self.linears[i].masters[0], grad.T, x)
+                w = False
+            found.append(products.total((grad.T, x)) if w else None)
             found.append(grad.sum(0, dtype=torch.promote_types(grad.dtype, torch.float32)) if b else None)
             found.append(downs.get(i))
             # the thin factor is the one that is turned: turning the gradient itself would cost as much as the product
-            found.append(torch.mm(lowered[i].mul(linear.scale).T, grad).T if up else None)
+            found.append(products.total((lowered[i].T, grad)).T if up else None)
         return found
 
     def _downs(self, x: Tensor) -> list[Tensor]:
         """dA of each adapter."""
         if self.together is not None:
-            return list(torch.mm(self._side_by_side().T, x).split([lifted.shape[1] for lifted in self.lifted]))
+            made = self.products.total((self._side_by_side().T, x))
+            return list(made.split([lifted.shape[1] for lifted in self.lifted]))
         given = [x if mask is None else x * mask for mask in self.masks]
-        return [torch.mm(lifted.T, one) for lifted, one in zip(self.lifted, given, strict=True)]
+        return [self.products.total((lifted.T, one)) for lifted, one in zip(self.lifted, given, strict=True)]
 
     def _side_by_side(self) -> Tensor:
         return self.lifted[0] if len(self.lifted) == 1 else torch.cat(self.lifted, 1)
+
+
+class Embed(torch.autograd.Function):
+    """Rows of a table [V, D] by their numbers; the gradient is added to the rows of `table.grad` alone.
+
+    Those of `padding` get none, as with torch's own.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor, padding: int | None) -> Tensor:
+        ctx.table, ctx.ids, ctx.padding = table, ids, padding
+        return torch.nn.functional.embedding(ids, table)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+        table, ids, grad = ctx.table, ctx.ids.flatten(), gradients[0].flatten(0, -2)
+        if ctx.padding is not None:
+            ids, grad = ids[ids != ctx.padding], grad[ids != ctx.padding]
+        if table.grad is None:
+            table.grad = torch.zeros_like(table)
+        table.grad.index_add_(0, ids, grad.to(table.dtype))
+        return None, None, None
 
 
 class Norm(torch.autograd.Function):
@@ -176,7 +205,7 @@ class Project(torch.autograd.Function):
         given = x.to(dtype) if norm is None else passes.norm(x, norm, eps, dtype)[0]
         ctx.save_for_backward(x, norm)
         ctx.eps, ctx.passes, ctx.linears = eps, passes, linears
-        return _apply(given, linears)
+        return _apply(given, linears, passes.products)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
@@ -187,7 +216,7 @@ class Project(torch.autograd.Function):
             given = x.to(dtype)
         else:
             given, kept = passes.norm(x, norm, ctx.eps, dtype)
-        back = _Back.of(given, linears, gradients)
+        back = _Back.of(given, linears, gradients, passes.products)
         found = back.weights(given, needs[5:])
         towards = back.towards() if needs[0] or needs[1] else None
         grad_x, grad_norm = towards, None
@@ -203,12 +232,12 @@ class GatedDown(torch.autograd.Function):
     def forward(ctx: Any, gate: Tensor, up: Tensor, passes: Passes, linear: Linear, *_: Any) -> Tensor:
         ctx.save_for_backward(gate, up)
         ctx.passes, ctx.linear = passes, linear
-        return _apply(passes.gate(gate, up), (linear,))[0]
+        return _apply(passes.gate(gate, up), (linear,), passes.products)[0]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         gate, up = ctx.saved_tensors
-        back = _Back.of(gate, (ctx.linear,), gradients)
+        back = _Back.of(gate, (ctx.linear,), gradients, ctx.passes.products)
         product, grad_gate, grad_up = ctx.passes.gate_back(gate, up, back.towards())
         return grad_gate, grad_up, None, None, *back.weights(product, ctx.needs_input_grad[4:])
 

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from plaudit.models.attention import Grid, attend_rows
 from plaudit.models.dropout import RowDropout
 from plaudit.models.families import Architecture
-from plaudit.models.fused import GatedDown, Linear, Norm, Project, Turn
+from plaudit.models.fused import Embed, GatedDown, Linear, Norm, Project, Turn
 from plaudit.models.passes import passes_for
 
 Tensor = torch.Tensor
@@ -36,6 +36,9 @@ class Cast:
     """Weights in the dtype that is computed in: those of another dtype are cast once, and again when they have changed."""
 
     def __init__(self) -> None:
+        self.collecting = False
+        """Gradients of trained matrices are added to their `grad` by the backward pass itself, and autograd is told of none: it
+        would cast them and add them up in passes of their own. Whoever trains with `backward()` alone may say so."""
         self._made: dict[int, tuple[Tensor, tuple[int, int], Tensor]] = {}
 
     def __call__(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
@@ -51,6 +54,13 @@ class Cast:
         made = before[2].copy_(weight.detach()) if before is not None and known else weight.detach().to(dtype)
         self._made[id(weight)] = weight, now, made
         return made
+
+
+def embed(table: Any, cast: Cast) -> Callable[[Tensor], Tensor]:
+    """What finds the embeddings of tokens: the model's own module, or one that collects gradients."""
+    if not (cast.collecting and type(table) is torch.nn.Embedding and table.weight.requires_grad):
+        return table  # type: ignore[no-any-return]
+    return lambda ids: Embed.apply(table.weight, ids, table.padding_idx)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class Walk:
@@ -80,11 +90,12 @@ class Walk:
         weight = self.cast(inner.weight, self.dtype)
         active = [] if inner is module or module.disable_adapters else [n for n in module.active_adapters if n in module.lora_A]
         if not active:
-            return Linear(weight, bias, (inner.weight, inner.bias, None, None))
+            masters = (inner.weight, inner.bias, None, None)
+            return Linear(weight, bias, masters, collecting=self.cast.collecting and inner.weight.is_leaf)
         (name,) = active
         a, b, scale = module.lora_A[name].weight, module.lora_B[name].weight, float(module.scaling[name])
         masters, low = (inner.weight, inner.bias, a, b), (self.cast(a, self.dtype), self.cast(b, self.dtype))
-        return Linear(weight, bias, masters, *low, scale, self._dropped(module.lora_dropout[name]))
+        return Linear(weight, bias, masters, *low, scale, dropped=self._dropped(module.lora_dropout[name]))
 
     def _dropped(self, module: Any) -> Callable[[Tensor], Tensor | None] | None:
         """The masks of an adapter's dropout in this pass, whatever pass is under way when they are asked for."""

@@ -137,6 +137,7 @@ class Network:
                 want,
                 output_head=(weight, bias),
                 computed=computed,
+                collecting=self.base.lean is not None and self.base.cast.collecting,
                 scalar_head=self.head,
                 temperature=temperature / self.base.logits.scale,
                 softcap=self.base.logits.softcap,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from plaudit.models import native
+from plaudit.models.products import Products, tiled
 
 Tensor = torch.Tensor
 SOURCE = Path(__file__).with_name("passes.cpp")
@@ -63,13 +64,19 @@ def passes_for(device: torch.device, dtype: torch.dtype) -> Passes:
     """Compiled where that serves (a CPU, a compiler, no float64) and is not switched off, else torch's."""
     serves = _chosen["compiled"] and device.type == "cpu" and dtype in (torch.bfloat16, torch.float32)
     found = library() if serves else None
-    return Passes() if found is None else Compiled(found)
+    if found is None:
+        return Passes()
+    return Compiled(found, (tiled() if dtype == torch.bfloat16 else None) or Products())
 
 
 class Passes:
     """In torch, rounding as transformers does. float64 keeps the norm's inverse in float32, as transformers and the engine."""
 
     name = "torch"
+
+    def __init__(self, products: Products | None = None) -> None:
+        self.products = products or Products()
+        """What matrix products are made with."""
 
     def norm(self, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Any]:
         """(weight * x / rms(x) in `dtype`, what `norm_back` wants of it), where rms(x)^2 = mean(x^2) + eps; x [N, D]."""
@@ -138,7 +145,8 @@ class Compiled(Passes):
 
     name = "compiled"
 
-    def __init__(self, found: ctypes.CDLL) -> None:
+    def __init__(self, found: ctypes.CDLL, products: Products | None = None) -> None:
+        super().__init__(products)
         self._library = found
 
     def _run(self, name: str, kinds: tuple[torch.dtype, ...], *arguments: Any) -> None:

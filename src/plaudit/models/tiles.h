@@ -20,11 +20,15 @@ inline long up_to(long count, long step) { return (count + step - 1) / step * st
 // Whether the system lets this process use tiles; asked once by whoever calls this library.
 inline bool tiles_allowed() { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
 
+// Compilers do not know that tiles are read from memory: what was written before must be there. Stand before the first load.
+inline void written() { __asm__ volatile("" ::: "memory"); }
+
 // Eight whole tiles, for one thread, for as long as this lives: others configure their own.
 struct Tiles {
     Tiles() {
         alignas(64) uint8_t about[64] = {1};
         for (int tile = 0; tile < 8; tile++) about[16 + 2 * tile] = 64, about[48 + tile] = SIDE;
+        written();
         _tile_loadconfig(about);
     }
     ~Tiles() { _tile_release(); }

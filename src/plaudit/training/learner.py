@@ -65,6 +65,8 @@ class Learner:
 
     def __post_init__(self) -> None:
         self.optimizers = {role: Optimizer(network, self.optimizer) for role, network in self.networks.items()}
+        for network in self.networks.values():
+            network.base.cast.collecting = network.whole
         if self.optimizer.ema_decay:
             self.average = Average(self.networks, self.optimizer.ema_decay)
 

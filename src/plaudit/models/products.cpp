@@ -1,0 +1,279 @@
+// Sums of matrix products in bfloat16 on the processor's matrix units: C = A1 B1 + A2 B2 + ..., in float until the one rounding.
+//
+// All of A is laid out in tiles once, by all threads; a panel of B, by whoever computes those columns, so that it stays in that
+// core's cache. Each number of C is summed by one thread in one order: neither the number of threads nor the rows beside it
+// change its bits.
+#include "tiles.h"
+
+#ifdef TILES
+namespace {
+
+// A [rows, depth], of which one step is 1. Several products may have it in common.
+struct Left {
+    const bf16 *from;
+    long depth, row, deep;
+    long steps() const { return (depth + DEEP - 1) / DEEP; }
+};
+
+// A part of a sum: which A, and B [depth, columns].
+struct Part {
+    long left;
+    const bf16 *from;
+    long deep, column;
+};
+
+// C [rows, columns] = scale * the sum of `count` parts from `first` on, and the bias in each row. `more`: added to what stands in C.
+struct Job {
+    long first, count;
+    const float *bias;
+    void *out;
+    long stride, columns, more;
+    double scale;
+};
+
+constexpr long WIDE = 2 * SIDE;  // rows and columns of C that are summed at once, in four tiles
+constexpr long FEW = 128;        // columns below which A is not laid out
+constexpr long CACHE = 640 * 1024;  // bytes of B that a thread works on at a time
+
+struct Room {  // memory that starts where a line of the cache does, kept by a thread for the next call
+    char *place = nullptr;
+    size_t size = 0;
+    template <class T> T *of(long count) {
+        const size_t wanted = up_to(count * sizeof(T), 4096);
+        if (wanted > size) {
+            std::free(place);
+            place = (char *)std::aligned_alloc(4096, wanted);
+            size = place ? wanted : 0;
+            if (!place) throw std::bad_alloc();
+        }
+        return (T *)place;
+    }
+    ~Room() { std::free(place); }
+};
+
+// Step `step` of up to 16 rows from `row` on, as A.
+void lay(const Left &left, long row, long rows, long step, bf16 *to) {
+    const long depth = std::min(DEEP, left.depth - step * DEEP);
+    const bf16 *from = left.from + row * left.row + step * DEEP * left.deep;
+    if (left.deep == 1) tile_of_lines(from, left.row, rows, depth, to);
+    else tile_of_pairs_turned(from, left.deep, depth, rows, to);
+}
+
+// The same of columns, as B.
+void lay(const Part &part, const Left &left, long column, long columns, long step, bf16 *to) {
+    const long depth = std::min(DEEP, left.depth - step * DEEP);
+    const bf16 *from = part.from + column * part.column + step * DEEP * part.deep;
+    if (part.column == 1) tile_of_pairs(from, part.deep, depth, columns, to);
+    else tile_of_lines_turned(from, part.column, columns, depth, to);
+}
+
+// Sums of a block that has been computed, on their way to C: they go while the matrix units work on the next block.
+template <class C> struct Leaving {
+    const float *sums = nullptr, *bias = nullptr;
+    C *to = nullptr;
+    long stride = 0, rows = 0, columns = 0, row = 0;
+    bool more = false;
+    float scale = 1;
+
+    void go(long some) {
+        for (const long end = std::min(rows, row + some); row < end; row++)
+            for (long i = 0; i < columns; i += SIDE) {
+                const __mmask16 inside = __mmask16((1u << std::min(SIDE, columns - i)) - 1);
+                __m512 x = _mm512_mul_ps(_mm512_load_ps(sums + row * WIDE + i), _mm512_set1_ps(scale));
+                if (bias) x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(inside, bias + i));
+                put(to + row * stride + i, x, inside);
+            }
+    }
+    void put(bf16 *at, __m512 x, __mmask16 inside) { _mm256_mask_storeu_epi16(at, inside, (__m256i)_mm512_cvtneps_pbh(x)); }
+    void put(float *at, __m512 x, __mmask16 inside) {
+        if (more) x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(inside, at));
+        _mm512_mask_storeu_ps(at, inside, x);
+    }
+};
+
+// Tiles of A for 32 rows: where the first is, from line to line of a tile, to the tile below, and to the next step (in numbers).
+struct Tall {
+    const bf16 *from;
+    long line, below, step;
+};
+
+// To the sums of a block [32, 32] in tiles 0 to 3: `steps` products of each. b: for each step a tile or two.
+template <int DOWN, int ACROSS, class C> void add(Tall a, const bf16 *b, long steps, Leaving<C> &before, long some) {
+    const long line = a.line * 2;
+    for (long k = 0; k < steps; k++, a.from += a.step, b += ACROSS * TILE) {
+        _tile_loadd(4, a.from, line);
+        _tile_stream_loadd(6, b, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        if (ACROSS > 1) {
+            _tile_stream_loadd(7, b + TILE, 64);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        if (DOWN > 1) {
+            _tile_loadd(5, a.from + a.below, line);
+            _tile_dpbf16ps(2, 5, 6);
+            if (ACROSS > 1) _tile_dpbf16ps(3, 5, 7);
+        }
+        before.go(some);
+    }
+}
+
+void clear() {
+    written();
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
+void store(float *sums) {
+    _tile_stored(0, sums, WIDE * 4);
+    _tile_stored(1, sums + SIDE, WIDE * 4);
+    _tile_stored(2, sums + SIDE * WIDE, WIDE * 4);
+    _tile_stored(3, sums + SIDE * WIDE + SIDE, WIDE * 4);
+    written();
+}
+
+// How each A of one call comes into tiles, of each block of 32 rows its steps, a tile or two each: turned ones all at once, since
+// that takes long; lines by each task, shortly before they are read; and not at all where few columns ask for them.
+struct Laid {
+    enum How { AT_ONCE, IN_TURN, NOT };
+    const Left *lefts;
+    std::vector<long> begin;
+    std::vector<How> how;
+    bf16 *tiles = nullptr;
+    long rows, blocks, size = 0;
+
+    Laid(const Left *lefts, const std::vector<long> &columns, long rows)
+        : lefts(lefts), begin(columns.size()), how(columns.size()), rows(rows), blocks((rows + WIDE - 1) / WIDE) {
+        for (size_t i = 0; i < columns.size(); i++) {
+            begin[i] = size;
+            how[i] = lefts[i].deep != 1 ? AT_ONCE : lefts[i].depth % DEEP == 0 && columns[i] <= FEW ? NOT : IN_TURN;
+            if (how[i] == AT_ONCE) size += blocks * 2 * lefts[i].steps() * TILE;
+        }
+    }
+    bf16 *place(long left, long block) const { return tiles + begin[left] + block * 2 * lefts[left].steps() * TILE; }
+    void lay_block(long left, long block, bf16 *to) const {
+        const long high = std::min(WIDE, rows - block * WIDE);
+        for (long step = 0; step < lefts[left].steps(); step++)
+            for (long at = 0; at < high; at += SIDE, to += TILE)
+                lay(lefts[left], block * WIDE + at, std::min(SIDE, high - at), step, to);
+    }
+    // Where the tiles are; laid out at `to` if they have to be.
+    Tall of(long left, long block, bf16 *to) const {
+        const Left &l = lefts[left];
+        if (how[left] == NOT && (block + 1) * WIDE <= rows) return {l.from + block * WIDE * l.row, l.row, SIDE * l.row, DEEP};
+        if (how[left] != AT_ONCE) lay_block(left, block, to);
+        return {how[left] == AT_ONCE ? place(left, block) : to, DEEP, TILE, (rows - block * WIDE > SIDE ? 2 : 1) * TILE};
+    }
+};
+
+// Columns of one job, 32 * (first .. last), of all rows of the blocks begin .. end. `room`: for a block of A, then for B.
+template <class C>
+void compute(const Laid &laid, const Job &job, const Part *parts, long first, long last, long begin, long end, bf16 *room) {
+    long steps = 0;
+    for (long i = 0; i < job.count; i++) steps += laid.lefts[parts[i].left].steps();
+    bf16 *const b = room + steps * 2 * TILE, *to = b;
+    for (long p = first; p < last; p++)
+        for (long i = 0; i < job.count; i++)
+            for (long step = 0; step < laid.lefts[parts[i].left].steps(); step++)
+                for (long at = p * WIDE; at < std::min((p + 1) * WIDE, job.columns); at += SIDE, to += TILE)
+                    lay(parts[i], laid.lefts[parts[i].left], at, std::min(SIDE, job.columns - at), step, to);
+    alignas(64) float sums[2][WIDE * WIDE];
+    std::vector<Tall> tall(job.count);
+    Leaving<C> before;
+    int turn = 0;
+    for (long block = begin; block < end; block++) {
+        const bf16 *right = b;
+        const long high = std::min(WIDE, laid.rows - block * WIDE);
+        to = room;
+        for (long i = 0; i < job.count; i++) {
+            tall[i] = laid.of(parts[i].left, block, to);
+            to += laid.lefts[parts[i].left].steps() * 2 * TILE;
+        }
+        for (long p = first; p < last; p++, turn ^= 1) {
+            const long wide = std::min(WIDE, job.columns - p * WIDE), some = (before.rows + steps - 1) / steps;
+            const auto how = high > SIDE ? (wide > SIDE ? add<2, 2, C> : add<2, 1, C>) : (wide > SIDE ? add<1, 2, C> : add<1, 1, C>);
+            clear();
+            for (long i = 0; i < job.count; i++) {
+                const long here = laid.lefts[parts[i].left].steps();
+                how(tall[i], right, here, before, some);
+                right += here * (wide > SIDE ? 2 : 1) * TILE;
+            }
+            store(sums[turn]);
+            const long place = block * WIDE * job.stride + p * WIDE;
+            before = {sums[turn], job.bias ? job.bias + p * WIDE : nullptr, (C *)job.out + place, job.stride, high, wide, 0,
+                      job.more != 0, float(job.scale)};
+        }
+    }
+    before.go(WIDE);
+}
+
+struct Task {
+    long job, first, last, begin, end;
+};
+
+template <class C>
+void multiply(const Left *lefts, long count, const Part *parts, const Job *jobs, long number, long rows, int threads) {
+    std::vector<Task> tasks;
+    std::vector<long> asked(count);
+    for (long j = 0; j < number; j++)
+        for (long i = 0; i < jobs[j].count; i++) asked[parts[jobs[j].first + i].left] += jobs[j].columns;
+    Laid laid(lefts, asked, rows);
+    long room = 0;
+    for (long j = 0; j < number; j++) {
+        long steps = 0;
+        for (long i = 0; i < jobs[j].count; i++) steps += lefts[parts[jobs[j].first + i].left].steps();
+        // twice as many tasks as threads, so that the fastest takes most: of columns, or where there are few, of rows
+        const long stretches = (jobs[j].columns + WIDE - 1) / WIDE, turns = threads > 1 ? 2L * threads : 1;
+        const long fit = std::max(1L, CACHE / (steps * 2 * TILE * 2)), down = stretches < 2 * turns ? turns : 1;
+        const long panel = std::min(fit, down > 1 ? stretches : (stretches + turns - 1) / turns);
+        room = std::max(room, (panel + 1) * 2 * steps * TILE);
+        for (long first = 0; first < stretches; first += panel)
+            for (long y = 0; y < down; y++)
+                tasks.push_back({j, first, std::min(first + panel, stretches), laid.blocks * y / down, laid.blocks * (y + 1) / down});
+    }
+    static thread_local Room shared;
+    laid.tiles = shared.of<bf16>(laid.size);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        static thread_local Room own;
+        bf16 *b = own.of<bf16>(room);
+        Tiles tiles_of_this_thread;
+#pragma omp for schedule(dynamic, 4) collapse(2)
+        for (long left = 0; left < count; left++)
+            for (long block = 0; block < laid.blocks; block++)
+                if (laid.how[left] == Laid::AT_ONCE) laid.lay_block(left, block, laid.place(left, block));
+#pragma omp for schedule(dynamic)
+        for (long t = 0; t < long(tasks.size()); t++) {
+            const Task &task = tasks[t];
+            const Job &job = jobs[task.job];
+            if (task.begin < task.end)
+                compute<C>(laid, job, parts + job.first, task.first, task.last, task.begin, task.end, b);
+        }
+    }
+}
+
+}  // namespace
+#endif
+
+// Whether the functions below can be called: asked once, before.
+extern "C" void tiles_work(int *yes) {
+#ifdef TILES
+    *yes = tiles_allowed();
+#else
+    *yes = 0;
+#endif
+}
+
+#ifdef TILES
+#define PRODUCTS(NAME, C)                                                                                                         \
+    extern "C" void products_##NAME(const void *lefts, long count, const void *parts, const void *jobs, long number, long rows,  \
+                                    int threads) {                                                                               \
+        multiply<C>((const Left *)lefts, count, (const Part *)parts, (const Job *)jobs, number, rows, threads);                  \
+    }
+#else
+#define PRODUCTS(NAME, C)                                                                                                         \
+    extern "C" void products_##NAME(const void *, long, const void *, const void *, long, long, int) {}
+#endif
+PRODUCTS(bfloat16, bf16)
+PRODUCTS(float32, float)

@@ -66,7 +66,7 @@ class Products:
 
 
 @cache
-def tiled() -> Products | None:
+def tiled() -> Tiled | None:
     """products.cpp, compiled; None without a compiler, or where the processor has no matrix units that this process may use."""
     found = native.library(SOURCE, "training", _functions)
     if found is None:
@@ -124,7 +124,11 @@ class Tiled(Products):
             parameter.grad = torch.empty_like(parameter, memory_format=torch.contiguous_format)
             self._into([parameter.grad], [Sum([(a, b)])])
         else:
-            self._into([parameter.grad], [Sum([(a, b)])], more=True)
+            self.add(parameter.grad, a, b)
+
+    def add(self, out: Tensor, a: Tensor, b: Tensor) -> None:
+        """out [M, N] in float32, += A B of bfloat16."""
+        self._into([out], [Sum([(a, b)])], more=True)
 
     def _into(self, outs: Sequence[Tensor], sums: Sequence[Sum], *, more: bool = False) -> None:
         """Write the sums, or add them to what is there. `outs` are all of one dtype, their rows lie together."""

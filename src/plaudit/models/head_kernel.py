@@ -1,0 +1,167 @@
+"""Log-probabilities from hidden states on a CPU with matrix units: `core.logprob.head_logprob` with few passes over the logits.
+
+It serves bfloat16 and heads without bias and softcap; `serves` says so. Blocks of words are taken one after another with a
+running maximum, as there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from ctypes import c_double, c_int, c_long, c_void_p
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plaudit.models import native
+from plaudit.models.products import Tiled, tiled
+
+Tensor = torch.Tensor
+SOURCE = Path(__file__).with_name("head.cpp")
+FUNCTIONS = {
+    "fold": (c_void_p, c_void_p, *(c_long,) * 3, c_double, *(c_void_p,) * 5, c_long, c_int),
+    "slope": (c_void_p, c_void_p, *(c_long,) * 3, c_double, *(c_void_p,) * 4, c_int),
+}
+WORDS = 1024
+"""Words whose logits exist at one time."""
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """head.cpp, compiled; None without a compiler."""
+    return native.library(SOURCE, "training", lambda: FUNCTIONS)
+
+
+def serves(computed: Tensor | None, bias: Tensor | None, softcap: float | None) -> Tiled | None:
+    """What makes the products where a head with this weight is for this module; else None."""
+    if computed is None or computed.dtype != torch.bfloat16 or computed.device.type != "cpu":
+        return None
+    products = tiled() if bias is None and softcap is None else None
+    return products if products is not None and library() is not None else None
+
+
+def logprob(
+    hidden: Tensor,
+    weight: Tensor,
+    computed: Tensor,
+    targets: Tensor,
+    products: Tiled,
+    *,
+    temperature: float,
+    chunk: int,
+    collecting: bool,
+) -> tuple[Tensor, Tensor]:
+    """(log-probability of each target, entropy of its distribution) [N] in float32.
+
+    hidden [N, D], targets [N]; `computed` [V, D] is `weight` in bfloat16; `collecting` as in `head_logprob`.
+    """
+    return _Logprob.apply(hidden, weight, computed, targets, products, temperature, chunk, collecting)  # type: ignore
+
+
+class _Logprob(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        computed: Tensor,
+        targets: Tensor,
+        products: Tiled,
+        temperature: float,
+        chunk: int,
+        collecting: bool,
+    ) -> tuple[Tensor, Tensor]:
+        low, targets = hidden.to(torch.bfloat16).contiguous(), targets.contiguous()
+        given = low.split(chunk)
+        wants = ctx.needs_input_grad[0]
+        found = [
+            _chunk(part, computed, own, products, 1 / temperature, wants)
+            for part, own in zip(given, targets.split(chunk), strict=True)
+        ]
+        logp, entropy, lse = (torch.cat([one[i] for one in found]) for i in range(3))
+        towards = torch.cat([one[3] for one in found]) if wants else None
+        ctx.save_for_backward(low, computed, targets, lse, entropy, towards)
+        ctx.weight, ctx.products, ctx.heat, ctx.chunk = weight, products, 1 / temperature, chunk
+        ctx.collecting, ctx.dtype = collecting and weight.is_leaf and weight.dtype == torch.float32, hidden.dtype
+        ctx.set_materialize_grads(False)  # an entropy that nobody differentiates costs nothing
+        return logp, entropy
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+        low, computed, targets, lse, entropy, towards = ctx.saved_tensors
+        grad, way = (None if one is None else one.float().contiguous() for one in gradients)
+        grad = torch.zeros_like(lse) if grad is None else grad
+        needs_hidden, needs_weight = ctx.needs_input_grad[:2]
+        grad_hidden, total = None, None
+        if needs_hidden:
+            grad_hidden = torch.zeros(low.shape) if way is not None else grad[:, None] * towards
+        if needs_weight:
+            total = ctx.weight.grad if ctx.collecting else None
+            total = torch.zeros(ctx.weight.shape) if total is None or not total.is_contiguous() else total
+        for start in range(0, len(low), ctx.chunk) if needs_weight or way is not None else ():
+            part = slice(start, start + ctx.chunk)
+            back = _Back(low[part], targets[part], lse[part], entropy[part], grad[part], None if way is None else way[part])
+            through = grad_hidden[part] if grad_hidden is not None and way is not None else None
+            back.add(computed, ctx.products, ctx.heat, through, total)
+        first = None if grad_hidden is None else grad_hidden.to(ctx.dtype)
+        if total is None or not ctx.collecting:
+            return first, None if total is None else total.to(ctx.weight.dtype), *[None] * 6
+        if ctx.weight.grad is not total:
+            ctx.weight.grad = total if ctx.weight.grad is None else ctx.weight.grad.add_(total)
+        return first, *[None] * 7
+
+
+def _call(name: str, *arguments: Any) -> None:
+    found = library()
+    assert found is not None
+    given = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+    getattr(found, name)(*given, torch.get_num_threads())
+
+
+def _chunk(
+    hidden: Tensor, weight: Tensor, targets: Tensor, products: Tiled, heat: float, wants: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of one chunk: logp, entropy, lse [N], and d logp / d hidden [N, D] where that is wanted (`core.logprob._chunk`)."""
+    count, width = hidden.shape
+    m = torch.full((count,), -math.inf)
+    s, u, chosen = (torch.zeros(count) for _ in range(3))
+    a = torch.zeros(count, width) if wants else None
+    for first in range(0, len(weight), WORDS):
+        words = weight[first : first + WORDS]
+        z = products.total((hidden, words.T))
+        _call("fold", z, targets, count, len(words), first, heat, m, s, u, chosen, a, width)
+        if a is not None:
+            products.add(a, z, words)
+    logs = s.log()
+    lse = m + logs
+    towards = hidden
+    if a is not None:
+        towards = weight[targets].float().sub_(a.div_(s[:, None])).mul_(heat).to(hidden.dtype)
+    return chosen - lse, logs - u / s, lse, towards
+
+
+@dataclass(frozen=True)
+class _Back:
+    """Of one chunk: its hidden states, targets, what was found for them, and what comes back (`way`: for entropies)."""
+
+    hidden: Tensor
+    targets: Tensor
+    lse: Tensor
+    entropy: Tensor
+    grad: Tensor
+    way: Tensor | None
+
+    def add(self, weight: Tensor, products: Tiled, heat: float, hidden: Tensor | None, total: Tensor | None) -> None:
+        """Add to the gradients of the hidden states [N, D] and of the weight [V, D], those that are given."""
+        for first in range(0, len(weight), WORDS):
+            words = weight[first : first + WORDS]
+            z = products.total((self.hidden, words.T))
+            place = (len(z), len(words), first, heat)
+            _call("slope", z, self.targets, *place, self.lse, self.grad, self.way, self.entropy)
+            if hidden is not None:
+                products.add(hidden, z, words)
+            if total is not None:
+                products.add(total[first : first + WORDS], z.T, self.hidden)

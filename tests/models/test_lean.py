@@ -168,3 +168,24 @@ def test_families_with_other_parts_and_adapters_of_other_kinds_keep_the_slow_lay
         made = Base(llama(), None, "d", "base", AdapterConfig(use_peft=True, **options))
         made.add_adapter("policy", seed=1)
         assert made.lean is None
+
+
+@pytest.mark.parametrize("padding", [None, 7])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_gradients_that_are_collected_are_those_of_autograd(autocast, padding):
+    """Those of matrices, embeddings and the output head are added to what stands in `grad`; a padding row gets none."""
+    made, batch = network("llama", torch.float32, full=True, autocast=autocast), rollouts(5)
+    made.base.model.get_input_embeddings().padding_idx = padding
+    assert padding is None or bool((batch.ids == padding).any())
+    weight = torch.linspace(-1, 1, batch.ids.numel()).view(batch.ids.shape)
+    found = []
+    for collecting in (False, True):
+        made.base.cast.collecting = collecting
+        for p in made.parameters().values():
+            p.grad = None
+        for _ in range(2):
+            out = made(batch, WANT)
+            ((out.logp + out.value) * weight).sum().backward()
+        found.append({name: p.grad for name, p in made.parameters().items()})
+    assert found[0].keys() == found[1].keys() and all(g is not None for g in found[1].values())
+    assert apart(found[1], found[0]) < (2e-2 if autocast else 1e-5)

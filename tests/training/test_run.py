@@ -152,7 +152,7 @@ def log_of(runs, place):
 
 def test_the_best_checkpoint_is_the_model_that_is_saved(runs, place):
     """Weights that only get worse: the model is the one of step 0, which is the base."""
-    done = runs.start(place, *runs.words("sft"), "learning_rate=0.5", "save_total_limit=1")
+    done = runs.start(place, *runs.words("sft"), "learning_rate=2", "save_total_limit=1")
     assert done.code == 0, done.err
     run = runs.root / place / "run"
     losses = {line["step"]: line["eval_loss"] for line in log_of(runs, place) if "eval_loss" in line}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import time
@@ -104,7 +105,7 @@ def train(
                 loop.resume()
             else:
                 foresee(verb, resolved, loop)
-        with _followed(loop, followers, resolved, observe) as ended:
+        with _followed(loop, followers, resolved, observe) as ended, _left_alone():
             status = loop.run()
             ended["status"] = status
         summary = {"verb": verb, "status": status, "steps": loop.step, "refused_steps": loop.refused_total}
@@ -121,6 +122,17 @@ def train(
         usage.keep(path)
         folder.finish(summary)
         return {**summary, "stopping": loop.stopping} if loop.stopping else summary
+
+
+@contextmanager
+def _left_alone() -> Iterator[None]:
+    """What exists now is not looked through for garbage within the block: a model's objects are many, and stay."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager

@@ -1,0 +1,105 @@
+"""Products on matrix units against float64, beside their slow twin in torch."""
+
+import pytest
+import torch
+
+from plaudit.models.products import Products, Sum, tiled
+
+BF16 = torch.bfloat16
+needs_units = pytest.mark.skipif(tiled() is None, reason="needs matrix units (AMX) and a C++ compiler")
+SHAPES = [(1, 1, 1), (1, 40, 3), (17, 33, 31), (97, 64, 48), (33, 1, 7), (50, 200, 65), (260, 96, 300)]
+"""(M, K, N): tiles hold 16 rows, 32 numbers of depth and 16 columns, and a call takes 32 x 32 of them at a time."""
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(BF16)
+
+
+def matrix(rows, columns, turned, seed):
+    """Numbers whose lines lie together, or whose columns do."""
+    return drawn(columns, rows, seed=seed).T if turned else drawn(rows, columns, seed=seed)
+
+
+def error(found, exact):
+    return float((found.double() - exact).abs().max() / exact.abs().max())
+
+
+@needs_units
+@pytest.mark.parametrize("turned", [(False, False), (False, True), (True, False), (True, True)], ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_product_is_no_further_from_float64_than_torch_is(shape, turned):
+    m, k, n = shape
+    a, b = matrix(m, k, turned[0], 1), matrix(k, n, turned[1], 2)
+    exact = a.double() @ b.double()
+    assert error(tiled().total((a, b)), exact) <= 1.1 * error(Products().total((a, b)), exact) + 1e-6
+
+
+@pytest.mark.parametrize("products", [pytest.param(tiled, marks=needs_units), Products])
+def test_a_sum_has_its_parts_its_bias_and_its_scale(products):
+    """(1 2) (3 4)^T = 11, (5) (6) = 30; twice their sum and 7 is 89; by rows."""
+    one, two = torch.tensor([[1.0, 2], [0, 1]], dtype=BF16), torch.tensor([[5.0], [1]], dtype=BF16)
+    pairs = [(one, torch.tensor([[3.0], [4]], dtype=BF16)), (two, torch.tensor([[6.0]], dtype=BF16))]
+    (found,) = products().totals([Sum(pairs, torch.tensor([7.0], dtype=BF16), 2.0)])
+    assert found.tolist() == [[89.0], [27.0]]
+
+
+@needs_units
+def test_several_sums_in_one_call_are_what_each_is_alone():
+    x, u = drawn(77, 96), drawn(77, 16, seed=1)
+    sums = [Sum([(x, drawn(n, 96, seed=n).T), (u, drawn(n, 16, seed=n + 1).T)], scale=0.5) for n in (40, 3, 130)]
+    for together, alone in zip(tiled().totals(sums), (tiled().totals([one])[0] for one in sums), strict=True):
+        assert torch.equal(together, alone)
+
+
+@needs_units
+def test_neither_threads_nor_rows_beside_a_row_change_its_bits():
+    a, b, before = drawn(203, 160), drawn(160, 270, seed=1), torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(tiled().total((a, b)))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    for rows in (slice(0, 1), slice(40, 90), slice(199, 203)):
+        assert torch.equal(tiled().total((a[rows], b)), found[0][rows])
+
+
+@needs_units
+def test_what_is_not_finite_stays_in_its_row():
+    a, b = drawn(40, 70), drawn(70, 33, seed=1)
+    clean = tiled().total((a, b))
+    a[38, 3], a[5, 69] = torch.nan, torch.inf
+    found = tiled().total((a, b))
+    others = [row for row in range(40) if row not in (5, 38)]
+    assert found[38].isnan().all() and not found[5].isfinite().any() and torch.equal(found[others], clean[others])
+
+
+@needs_units
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, BF16], ids=str)
+def test_gradients_are_collected_where_they_stand(dtype):
+    """In the parameter's dtype: in float32 without a rounding in between."""
+    a, b = drawn(300, 50).T, drawn(300, 70, seed=1)
+    parameter = torch.nn.Parameter(torch.zeros(50, 70, dtype=dtype))
+    exact = a.double() @ b.double()
+    tiled().collect(parameter, a, b)
+    assert parameter.grad.dtype == dtype and error(parameter.grad, exact) < (1e-6 if dtype == torch.float32 else 4e-3)
+    stood = parameter.grad
+    tiled().collect(parameter, a, b)
+    assert parameter.grad is stood and error(stood, 2 * exact) < (1e-6 if dtype == torch.float32 else 8e-3)
+
+
+@needs_units
+def test_gradients_that_do_not_lie_together_are_added_to_all_the_same():
+    a, b = drawn(30, 8).T, drawn(30, 6, seed=1)
+    parameter = torch.nn.Parameter(torch.zeros(8, 6))
+    parameter.grad = torch.ones(6, 8).T
+    tiled().collect(parameter, a, b)
+    assert error(parameter.grad, 1 + a.double() @ b.double()) < 4e-3
+
+
+@needs_units
+def test_other_dtypes_are_left_to_torch():
+    a, b = drawn(5, 6).double(), drawn(6, 7).double()
+    assert torch.equal(tiled().total((a, b)), a @ b)

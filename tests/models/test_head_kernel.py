@@ -35,9 +35,7 @@ def run(by, dtype, *, entropy, count=N, **options):
     ways = torch.linspace(-1, 1, count, dtype=F64), torch.linspace(1, -0.5, count, dtype=F64)
     total = (found[0].double() * ways[0]).sum() + (found[1].double() * ways[1]).sum() * entropy
     total.backward()
-    return {
-        name: x.detach().double() for name, x in zip("logp entropy hidden weight".split(), (*found, hidden.grad, weight.grad))
-    }
+    return {name: x.detach().double() for name, x in zip(NAMES, (*found, hidden.grad, weight.grad), strict=True)}
 
 
 def apart(a, b):

@@ -167,17 +167,32 @@ struct Laid {
     }
 };
 
+// B of the columns 32 * (first .. last): of each 32 all steps, of each step a tile or two. Lines are read from end to end.
+void lay_panel(const Laid &laid, const Job &job, const Part *parts, long first, long last, long steps, bf16 *b) {
+    long done = 0;
+    for (long i = 0; i < job.count; i++) {
+        const Part &part = parts[i];
+        const Left &left = laid.lefts[part.left];
+        const long here = left.steps(), all = here * (last - first);
+        for (long n = 0; n < all; n++) {
+            const long step = part.column == 1 ? n / (last - first) : n % here;
+            const long p = first + (part.column == 1 ? n % (last - first) : n / here);
+            const long begin = p * WIDE, wide = std::min(WIDE, job.columns - begin), tiles = wide > SIDE ? 2 : 1;
+            bf16 *to = b + ((p - first) * 2 * steps + (done + step) * tiles) * TILE;
+            for (long at = 0; at < wide; at += SIDE, to += TILE)
+                lay(part, left, begin + at, std::min(SIDE, wide - at), step, to);
+        }
+        done += here;
+    }
+}
+
 // Columns of one job, 32 * (first .. last), of all rows of the blocks begin .. end. `room`: for a block of A, then for B.
 template <class C>
 void compute(const Laid &laid, const Job &job, const Part *parts, long first, long last, long begin, long end, bf16 *room) {
     long steps = 0;
     for (long i = 0; i < job.count; i++) steps += laid.lefts[parts[i].left].steps();
-    bf16 *const b = room + steps * 2 * TILE, *to = b;
-    for (long p = first; p < last; p++)
-        for (long i = 0; i < job.count; i++)
-            for (long step = 0; step < laid.lefts[parts[i].left].steps(); step++)
-                for (long at = p * WIDE; at < std::min((p + 1) * WIDE, job.columns); at += SIDE, to += TILE)
-                    lay(parts[i], laid.lefts[parts[i].left], at, std::min(SIDE, job.columns - at), step, to);
+    bf16 *const b = room + steps * 2 * TILE;
+    lay_panel(laid, job, parts, first, last, steps, b);
     alignas(64) float sums[2][WIDE * WIDE];
     std::vector<Tall> tall(job.count);
     Leaving<C> before;
@@ -185,7 +200,7 @@ void compute(const Laid &laid, const Job &job, const Part *parts, long first, lo
     for (long block = begin; block < end; block++) {
         const bf16 *right = b;
         const long high = std::min(WIDE, laid.rows - block * WIDE);
-        to = room;
+        bf16 *to = room;
         for (long i = 0; i < job.count; i++) {
             tall[i] = laid.of(parts[i].left, block, to);
             to += laid.lefts[parts[i].left].steps() * 2 * TILE;

@@ -9,11 +9,13 @@ its batch.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from plaudit.models import attention_kernel
 from plaudit.models.passes import Passes
 
 Tensor = torch.Tensor
@@ -112,6 +114,14 @@ class Grid:
         """Places of tokens that have stood before."""
         self._found: dict[tuple[str, int], Tensor] = {}
         self._biases: dict[torch.dtype, Tensor] = {}
+
+    @cached_property
+    def standing(self) -> attention_kernel.Standing:
+        """What the kernel wants to know of lines that are causal: there a token's places before the last are all at the front."""
+        real = self.places >= 0
+        starts = (self._idle.view_as(real) & real).sum(1)
+        again = self.places.flatten()[self._again]
+        return attention_kernel.Standing(self.places.contiguous(), real.sum(1), starts, again, len(self._first))
 
     def spread(self, heads: int) -> Tensor:
         """For each (line, head, place) which of the [N * heads] rows stands there; the first where there is none."""
@@ -236,6 +246,9 @@ def _softmax_back(weights: Tensor, grad: Tensor, grid: Grid, height: int, passes
 
 def attend_rows(query: Tensor, key: Tensor, value: Tensor, grid: Grid, passes: Passes = IN_TORCH) -> Tensor:
     """Attention of tokens among those of their line: query [N, H, D], already scaled, key and value [N, K, D] -> [N, H, D]."""
+    compiled = grid.causal and passes.name == "compiled"
+    if compiled and attention_kernel.serves(query, key, value, grid.width):
+        return attention_kernel.attend(query, key, value, grid.standing)
     if query.device.type == "cpu" and grid.width <= (LONG if grid.causal else SHORT):
         return _Attend.apply(query, key, value, grid, passes)  # type: ignore[no-untyped-call, no-any-return]
     group = query.shape[1] // key.shape[1]

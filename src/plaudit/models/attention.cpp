@@ -12,7 +12,8 @@
 namespace {
 
 constexpr long BLOCK = 32;              // queries, and keys, that are taken together
-constexpr long CHUNK = 2;               // blocks of keys whose weights are held at once in the backward pass
+constexpr long CHUNK = 4;               // blocks of keys whose weights are held at once in the backward pass
+constexpr long AHEAD = 8;               // tokens whose numbers are fetched before they are needed, and with them the next head's
 constexpr long CELL = SIDE * SIDE;      // numbers of a tile of floats
 constexpr float BITS = 1.442695041f;    // log2(e)
 constexpr float NEVER = -std::numeric_limits<float>::infinity();
@@ -24,17 +25,45 @@ struct Standing {
     long lines, width, heads, kv_heads, size;
 };
 
-// 2^x: a minimax polynomial of x - floor(x), relative error below 2e-7. NaN stays NaN, and -inf gives 0.
+// 2^x: a minimax polynomial of x - floor(x), relative error below 3e-6, a thousandth of what rounding takes. NaN stays NaN, and -inf
+// gives 0.
 inline __m512 power_of_two(__m512 x) {
     const __m512 part = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-    __m512 y = _mm512_set1_ps(1.8775767e-3f);
-    for (float next : {8.9893397e-3f, 5.5826318e-2f, 2.4015361e-1f, 6.9315308e-1f, 9.9999994e-1f})
-        y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(next));
+    __m512 y = _mm512_set1_ps(1.3534168e-2f);
+    for (float next : {5.2011460e-2f, 2.4144275e-1f, 6.9300383e-1f, 1.0000026f}) y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(next));
     return _mm512_scalef_ps(y, x);
+}
+
+// log2(x) for x > 0: with x = 2^n m and z = (m - 1) / (m + 1) <= 1 / 3, n + 2 (z + z^3 / 3 + z^5 / 5 + ...) / ln 2.
+inline __m512 log_of_two(__m512 x) {
+    const __m512 one = _mm512_set1_ps(1.0f), m = _mm512_getmant_ps(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src);
+    const __m512 z = _mm512_div_ps(_mm512_sub_ps(m, one), _mm512_add_ps(m, one)), square = _mm512_mul_ps(z, z);
+    __m512 y = _mm512_set1_ps(1.0f / 13);
+    for (float odd : {11, 9, 7, 5, 3, 1}) y = _mm512_fmadd_ps(y, square, _mm512_set1_ps(1 / odd));
+    return _mm512_fmadd_ps(_mm512_mul_ps(y, z), _mm512_set1_ps(2 * BITS), _mm512_getexp_ps(x));
+}
+
+// Of 16 vectors the largest, or the sum, of each, as one vector.
+inline __m512 most_of(__m512 line[SIDE]) {
+    mirror((__m512i *)line);
+    for (long half = SIDE / 2; half; half /= 2)
+        for (long i = 0; i < half; i++) line[i] = _mm512_max_ps(line[i], line[i + half]);
+    return line[0];
+}
+inline __m512 sum_of(__m512 line[SIDE]) {
+    mirror((__m512i *)line);
+    for (long half = SIDE / 2; half; half /= 2)
+        for (long i = 0; i < half; i++) line[i] = _mm512_add_ps(line[i], line[i + half]);
+    return line[0];
 }
 
 // Two vectors of 16 floats as 32 numbers.
 inline __m512i narrow(__m512 first, __m512 second) { return (__m512i)_mm512_cvtne2ps_pbh(second, first); }
+
+// Adds the products of 32 numbers.
+inline __m512 dot(__m512 sum, const bf16 *a, const bf16 *b) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_loadu_si512(a), (__m512bh)_mm512_loadu_si512(b));
+}
 
 // Memory of a thread, for as long as it lives: asking the system for it at each call takes longer than the call.
 class Room {
@@ -98,10 +127,12 @@ inline void add(const bf16 *a0, const bf16 *a1, long stride, long step, const bf
 // One head's numbers at the places `from` .. `end` of a line, one below the other, `blocks` whole blocks; 0 at all other places.
 void lay(const bf16 *x, long heads, long head, long size, const int64_t *place, long from, long end, long blocks, bf16 *to) {
     for (long t = 0; t < blocks * BLOCK; t++) {
-        if (from <= t && t < end)
-            std::memcpy(to + t * size, x + (place[t] * heads + head) * size, 2 * size);
-        else
-            std::memset(to + t * size, 0, 2 * size);
+        const bool there = from <= t && t < end;
+        const bf16 *row = there ? x + (place[t] * heads + head) * size : x;
+        const __mmask16 all = there ? 0xffff : 0;
+        if (there && t + AHEAD < end)
+            for (long d = 0; d < 2 * size; d += DEEP) _mm_prefetch(x + (place[t + AHEAD] * heads + head) * size + d, _MM_HINT_T0);
+        for (long d = 0; d < size; d += DEEP) _mm512_storeu_si512(to + t * size + d, _mm512_maskz_loadu_epi32(all, row + d));
     }
 }
 
@@ -124,32 +155,41 @@ void paired_turned(const bf16 *rows, long size, long from, long blocks, bf16 *to
             tile_of_pairs_turned(rows + b * BLOCK * size + d, size, DEEP, SIDE, to + (d / SIDE * blocks + b) * TILE);
 }
 
-// A softmax of 16 queries' scores, in tiles [keys / 16][16][16], the last tile of which is theirs: weights [keys / 32][16][32], not
-// divided by their sums; 1 / sum and log2 of the sum of 2^(scores log2(e)), [16] each.
-void weigh(const float *scores, long tiles, bf16 *weights, float *part, float *sums) {
+// A softmax of up to 16 queries' scores, in tiles [keys / 16][16][16], the last tile of which is theirs: weights [keys / 32][16][32],
+// not divided by their sums; 1 / sum and log2 of the sum of 2^(scores log2(e)), [16] each.
+void weigh(const float *scores, long tiles, long rows, bf16 *weights, float *part, float *sums) {
+    if (rows <= 0) return;
     const __m512 never = _mm512_set1_ps(NEVER), bits = _mm512_set1_ps(BITS);
-    alignas(64) float top[SIDE], total[SIDE];
+    __m512 line[SIDE];
+    alignas(64) float top[SIDE];
+    const auto seen = [](long i) { return __mmask16((2u << i) - 1); };
     for (long i = 0; i < SIDE; i++) {
-        const __mmask16 seen = __mmask16((2u << i) - 1);
         const float *from = scores + i * SIDE;
-        __m512 most = _mm512_mask_loadu_ps(never, seen, from + (tiles - 1) * CELL);
-        for (long t = 0; t < tiles - 1; t++) most = _mm512_max_ps(most, _mm512_loadu_ps(from + t * CELL));
-        top[i] = BITS * _mm512_reduce_max_ps(most);
+        line[i] = _mm512_mask_loadu_ps(never, seen(i), from + (tiles - 1) * CELL);
+        for (long t = 0; t < tiles - 1; t++) line[i] = _mm512_max_ps(line[i], _mm512_loadu_ps(from + t * CELL));
+    }
+    const __m512 tops = _mm512_mul_ps(bits, most_of(line));
+    _mm512_store_ps(top, tops);
+    for (long i = 0; i < rows; i++) {
         const __m512 shift = _mm512_set1_ps(top[i]);
-        __m512 sum = _mm512_setzero_ps();
         const auto weight = [&](long t) {
-            if (t >= tiles) return _mm512_setzero_ps();
-            const __m512 w = power_of_two(_mm512_fmsub_ps(_mm512_loadu_ps(from + t * CELL), bits, shift));
-            return t < tiles - 1 ? w : _mm512_maskz_mov_ps(seen, w);
+            return power_of_two(_mm512_fmsub_ps(_mm512_loadu_ps(scores + t * CELL + i * SIDE), bits, shift));
         };
-        for (long t = 0; t < tiles; t += 2) {
+        __m512 sum = _mm512_setzero_ps();
+        long t = 0;
+        for (; t + 2 < tiles; t += 2) {
             const __m512 a = weight(t), b = weight(t + 1);
             sum = _mm512_add_ps(sum, _mm512_add_ps(a, b));
             _mm512_storeu_si512(weights + t / 2 * TILE + i * DEEP, narrow(a, b));
         }
-        total[i] = _mm512_reduce_add_ps(sum);
+        const __m512 last = _mm512_maskz_mov_ps(seen(i), weight(tiles - 1));
+        const __m512 a = t + 1 == tiles ? last : weight(t), b = t + 1 == tiles ? _mm512_setzero_ps() : last;
+        line[i] = _mm512_add_ps(sum, _mm512_add_ps(a, b));
+        _mm512_storeu_si512(weights + t / 2 * TILE + i * DEEP, narrow(a, b));
     }
-    for (long i = 0; i < SIDE; i++) part[i] = 1.0f / total[i], sums[i] = top[i] + std::log2(total[i]);
+    const __m512 total = sum_of(line);
+    _mm512_storeu_ps(part, _mm512_div_ps(_mm512_set1_ps(1.0f), total));
+    _mm512_storeu_ps(sums, _mm512_add_ps(tops, log_of_two(total)));
 }
 
 long forward_bytes(const Standing &s) {
@@ -178,10 +218,11 @@ void forward(const Standing &s, const bf16 *query, const bf16 *key, const bf16 *
                 add(q, q + SIDE * size, size, DEEP, keys + t * deep * TILE, keys + (t + 1) * deep * TILE, deep);
                 give(score[0] + t * CELL, score[0] + (t + 1) * CELL, score[1] + t * CELL, score[1] + (t + 1) * CELL);
             }
+            const long from = std::max(start - block * BLOCK, 0L), end = std::min(count - block * BLOCK, BLOCK);
             float part[BLOCK], sum[BLOCK];
             for (long half = 0; half < 2; half++)
-                weigh(score[half], 2 * block + 1 + half, weights + half * blocks * TILE, part + half * SIDE, sum + half * SIDE);
-            const long from = std::max(start - block * BLOCK, 0L), end = std::min(count - block * BLOCK, BLOCK);
+                weigh(score[half], 2 * block + 1 + half, std::min(end - half * SIDE, SIDE), weights + half * blocks * TILE,
+                      part + half * SIDE, sum + half * SIDE);
             place += block * BLOCK;
             for (long i = from; i < end; i++) sums[place[i] * s.heads + head] = sum[i];
             for (long d = 0; d < size; d += DEEP) {
@@ -201,11 +242,10 @@ void forward(const Standing &s, const bf16 *query, const bf16 *key, const bf16 *
     }
 }
 
-// Weights P of 32 queries for 32 keys and what comes back for their scores, P (back - along), from tiles [2][2][16][16]: of both the
-// pairs of queries, and of the latter the lines as well. Columns of pairs are out of order, as `key_of` says.
+// Weights P of up to 32 queries for 32 keys and what comes back for their scores, P (back - along), from tiles [2][2][16][16]: both
+// in pairs of queries (`to` 0 and 1), the latter in lines as well (2). Columns of pairs are out of order, as `key_of` says.
 template <bool DIAGONAL>
-void weigh_back(const float *scores, const float *back, const float *sums, const float *along, bf16 *weights[2], bf16 *pairs[2],
-                bf16 *lines[2]) {
+void weigh_back(const float *scores, const float *back, const float *sums, const float *along, long rows, bf16 *to[3][2]) {
     const __m512 bits = _mm512_set1_ps(BITS);
     for (long i = 0; i < BLOCK; i += 2) {
         __m512i p[2], d[2];
@@ -222,12 +262,16 @@ void weigh_back(const float *scores, const float *back, const float *sums, const
                 g[t] = DIAGONAL ? _mm512_maskz_mul_ps(mask, w[t], more) : _mm512_mul_ps(w[t], more);
             }
             p[k] = narrow(w[0], w[1]), d[k] = narrow(g[0], g[1]);
-            _mm512_storeu_si512(lines[(i + k) / SIDE] + (i + k) % SIDE * DEEP, d[k]);
+            _mm512_storeu_si512(to[2][(i + k) / SIDE] + (i + k) % SIDE * DEEP, d[k]);
         }
-        _mm512_storeu_si512(weights[0] + i / 2 * DEEP, _mm512_unpacklo_epi16(p[0], p[1]));
-        _mm512_storeu_si512(weights[1] + i / 2 * DEEP, _mm512_unpackhi_epi16(p[0], p[1]));
-        _mm512_storeu_si512(pairs[0] + i / 2 * DEEP, _mm512_unpacklo_epi16(d[0], d[1]));
-        _mm512_storeu_si512(pairs[1] + i / 2 * DEEP, _mm512_unpackhi_epi16(d[0], d[1]));
+        for (long t = 0; t < 2; t++) {
+            _mm512_storeu_si512(to[0][t] + i / 2 * DEEP, t ? _mm512_unpackhi_epi16(p[0], p[1]) : _mm512_unpacklo_epi16(p[0], p[1]));
+            _mm512_storeu_si512(to[1][t] + i / 2 * DEEP, t ? _mm512_unpackhi_epi16(d[0], d[1]) : _mm512_unpacklo_epi16(d[0], d[1]));
+        }
+        if (i + 2 < rows || i + 2 == BLOCK) continue;
+        for (long next = i / 2 + 1; next < SIDE; next++)  // no more queries
+            for (long t = 0; t < 4; t++) _mm512_storeu_si512(to[t / 2][t % 2] + next * DEEP, _mm512_setzero_si512());
+        return;
     }
 }
 
@@ -265,7 +309,7 @@ void put_keys(const Standing &s, const float *sums, long line, long kv, S *to, f
 
 long backward_bytes(const Standing &s) {
     const long width = up_to(s.width, BLOCK);
-    return 2 * 8 * width * s.size + 4 * 3 * width * s.size + (3 * 2) * width * CHUNK * BLOCK + 2 * 4 * width + 4096 * 4;
+    return 2 * 8 * width * s.size + 4 * 3 * width * s.size + (3 * 2) * width * CHUNK * BLOCK + 2 * 4 * width + 4096 * 8;
 }
 
 // Of one line and key-value head the gradients of the queries, [N, heads, size], and of keys and values. With P the weights:
@@ -291,14 +335,19 @@ void backward(const Standing &s, const bf16 *query, const bf16 *key, const bf16 
     for (long head = kv * group; head < (kv + 1) * group; head++) {
         lay(query, s.heads, head, size, place, start, count, blocks, q), paired_turned(q, size, first, blocks, q_turned);
         lay(grad, s.heads, head, size, place, start, count, blocks, g), paired_turned(g, size, first, blocks, g_turned);
-        for (long t = first * BLOCK; t < blocks * BLOCK; t++) {
-            total[t] = along[t] = 0;
-            if (t < start || t >= count) continue;
-            const bf16 *seen = out + (place[t] * s.heads + head) * size;
-            __m512 sum = _mm512_setzero_ps();
-            for (long d = 0; d < size; d += DEEP)
-                sum = _mm512_dpbf16_ps(sum, (__m512bh)_mm512_loadu_si512(seen + d), (__m512bh)_mm512_loadu_si512(g + t * size + d));
-            along[t] = _mm512_reduce_add_ps(sum), total[t] = sums[place[t] * s.heads + head];
+        for (long t = first * BLOCK; t < blocks * BLOCK; t += SIDE) {
+            __m512 line[SIDE];
+            for (long i = 0; i < SIDE; i++) {
+                line[i] = _mm512_setzero_ps(), total[t + i] = 0;
+                if (t + i < start || t + i >= count) continue;
+                const long row = place[t + i] * s.heads + head;
+                if (t + i + AHEAD < count)
+                    for (long d = 0; d < 2 * size; d += DEEP)
+                        _mm_prefetch(out + (place[t + i + AHEAD] * s.heads + head) * size + d, _MM_HINT_T0);
+                total[t + i] = sums[row];
+                for (long d = 0; d < size; d += DEEP) line[i] = dot(line[i], out + row * size + d, g + (t + i) * size + d);
+            }
+            _mm512_store_ps(along + t, sum_of(line));
         }
         for (long begin = 0; begin < blocks; begin += CHUNK) {
             const long end = std::min(begin + CHUNK, blocks), top = std::max(begin, first);
@@ -315,7 +364,7 @@ void backward(const Standing &s, const bf16 *query, const bf16 *key, const bf16 
                                       {pairs + tile * TILE, pairs + (tile + blocks) * TILE},
                                       {lines + (b - begin) * TILE, lines + (CHUNK + b - begin) * TILE}};
                     (b == block ? weigh_back<true> : weigh_back<false>)(scores, back, total + block * BLOCK, along + block * BLOCK,
-                                                                        to[0], to[1], to[2]);
+                                                                        count - block * BLOCK, to);
                 }
                 for (long d = 0; d < wide; d += 2) {
                     float *c = sum_q + (2 * block * wide + d) * CELL, *below = c + wide * CELL;

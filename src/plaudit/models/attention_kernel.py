@@ -25,9 +25,7 @@ KERNELS = {"attend": STANDING + (c_void_p,) * 5 + (c_int,), "attend_back": STAND
 DEEP = 32
 """Numbers that one product of the units sums: heads are a multiple of it."""
 LARGEST = 128
-"""Numbers of a head up to which a line stays in a core's cache."""
-LONGEST = 1024
-"""The same for tokens of a line."""
+"""Numbers of a head up to which it was tried."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +61,10 @@ def library() -> ctypes.CDLL | None:
     return found
 
 
-def serves(query: Tensor, key: Tensor, value: Tensor, width: int) -> bool:
-    """Whether the kernel does attention of these, in lines of `width` places."""
-    fits = query.shape[2] % DEEP == 0 and query.shape[2] <= LARGEST and width <= LONGEST
-    plain = all(x.device.type == "cpu" and x.dtype == torch.bfloat16 for x in (query, key, value))
-    return fits and plain and library() is not None
+def serves(device: torch.device, dtype: torch.dtype, size: int) -> bool:
+    """Whether it does attention of heads of `size` numbers there."""
+    fits = device.type == "cpu" and dtype == torch.bfloat16 and size % DEEP == 0 and size <= LARGEST
+    return fits and library() is not None
 
 
 class Attend(torch.autograd.Function):

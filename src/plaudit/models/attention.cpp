@@ -6,7 +6,7 @@
 // its results. Queries and keys are taken in blocks of 32, and with a block of queries only the keys up to it. Kept for the
 // backward pass is the log-sum-exp of each query, from which its weights are made again (FlashAttention, arXiv 2205.14135).
 // A line is computed by itself, in an order that depends on its tokens' places alone.
-#include "tiles.h"
+#include "tile_blocks.h"
 
 #ifdef TILES
 namespace {
@@ -14,8 +14,6 @@ namespace {
 constexpr long BLOCK = 32;              // queries, and keys, that are taken together
 constexpr long CHUNK = 4;               // blocks of keys whose weights are held at once in the backward pass
 constexpr long AHEAD = 8;               // tokens whose numbers are fetched before they are needed, and with them the next head's
-constexpr long CELL = SIDE * SIDE;      // numbers of a tile of floats
-constexpr float BITS = 1.442695041f;    // log2(e)
 constexpr float NEVER = -std::numeric_limits<float>::infinity();
 
 // Which tokens stand where, and the shapes: query [N, heads, size], key and value [N, kv_heads, size].
@@ -25,103 +23,9 @@ struct Standing {
     long lines, width, heads, kv_heads, size;
 };
 
-// 2^x: a minimax polynomial of x - floor(x), relative error below 3e-6, a thousandth of what rounding takes. NaN stays NaN, and -inf
-// gives 0.
-inline __m512 power_of_two(__m512 x) {
-    const __m512 part = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-    __m512 y = _mm512_set1_ps(1.3534168e-2f);
-    for (float next : {5.2011460e-2f, 2.4144275e-1f, 6.9300383e-1f, 1.0000026f}) y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(next));
-    return _mm512_scalef_ps(y, x);
-}
-
-// log2(x) for x > 0: with x = 2^n m and z = (m - 1) / (m + 1) <= 1 / 3, n + 2 (z + z^3 / 3 + z^5 / 5 + ...) / ln 2.
-inline __m512 log_of_two(__m512 x) {
-    const __m512 one = _mm512_set1_ps(1.0f), m = _mm512_getmant_ps(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src);
-    const __m512 z = _mm512_div_ps(_mm512_sub_ps(m, one), _mm512_add_ps(m, one)), square = _mm512_mul_ps(z, z);
-    __m512 y = _mm512_set1_ps(1.0f / 13);
-    for (float odd : {11, 9, 7, 5, 3, 1}) y = _mm512_fmadd_ps(y, square, _mm512_set1_ps(1 / odd));
-    return _mm512_fmadd_ps(_mm512_mul_ps(y, z), _mm512_set1_ps(2 * BITS), _mm512_getexp_ps(x));
-}
-
-// Of 16 vectors the largest, or the sum, of each, as one vector.
-inline __m512 most_of(__m512 line[SIDE]) {
-    mirror((__m512i *)line);
-    for (long half = SIDE / 2; half; half /= 2)
-        for (long i = 0; i < half; i++) line[i] = _mm512_max_ps(line[i], line[i + half]);
-    return line[0];
-}
-inline __m512 sum_of(__m512 line[SIDE]) {
-    mirror((__m512i *)line);
-    for (long half = SIDE / 2; half; half /= 2)
-        for (long i = 0; i < half; i++) line[i] = _mm512_add_ps(line[i], line[i + half]);
-    return line[0];
-}
-
-// Two vectors of 16 floats as 32 numbers.
-inline __m512i narrow(__m512 first, __m512 second) { return (__m512i)_mm512_cvtne2ps_pbh(second, first); }
-
-// Adds the products of 32 numbers.
-inline __m512 dot(__m512 sum, const bf16 *a, const bf16 *b) {
-    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_loadu_si512(a), (__m512bh)_mm512_loadu_si512(b));
-}
-
-// Memory of a thread, for as long as it lives: asking the system for it at each call takes longer than the call.
-class Room {
-  public:
-    explicit Room(long bytes) {
-        static thread_local std::vector<char> memory;
-        if (long(memory.size()) < bytes + 64) memory.resize(bytes + 64);
-        at = (char *)(((uintptr_t)memory.data() + 63) / 64 * 64);
-    }
-    template <class T> T *take(long count) {
-        T *found = (T *)at;
-        at += up_to(count * long(sizeof(T)), 64);
-        return found;
-    }
-
-  private:
-    char *at;
-};
-
-// The compiler does not see that tiles read memory: what is written before must be there.
-inline void settle() { __asm__ volatile("" ::: "memory"); }
-
-// The four tiles 0 .. 3 are a 2 x 2 block of sums.
-inline void zero() {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-}
-inline void take(const float *a, const float *b, const float *c, const float *d) {
-    settle();
-    _tile_loadd(0, a, 64);
-    _tile_loadd(1, b, 64);
-    _tile_loadd(2, c, 64);
-    _tile_loadd(3, d, 64);
-}
-inline void give(float *a, float *b, float *c, float *d) {
-    _tile_stored(0, a, 64);
-    _tile_stored(1, b, 64);
-    _tile_stored(2, c, 64);
-    _tile_stored(3, d, 64);
-    settle();
-}
-
-// Adds `count` products: A from two rows of tiles whose lines are `stride` numbers apart and which follow each other by `step`, B
-// from two rows of whole tiles.
-inline void add(const bf16 *a0, const bf16 *a1, long stride, long step, const bf16 *b0, const bf16 *b1, long count) {
-    settle();
-    for (long k = 0; k < count; k++) {
-        _tile_loadd(4, a0 + k * step, 2 * stride);
-        _tile_loadd(6, b0 + k * TILE, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, b1 + k * TILE, 64);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, a1 + k * step, 2 * stride);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
+// Into the cache: the numbers of one head of a token, and of the head behind.
+inline void fetch(const bf16 *from, long size) {
+    for (long d = 0; d < 2 * size; d += DEEP) _mm_prefetch(from + d, _MM_HINT_T0);
 }
 
 // One head's numbers at the places `from` .. `end` of a line, one below the other, `blocks` whole blocks; 0 at all other places.
@@ -130,8 +34,7 @@ void lay(const bf16 *x, long heads, long head, long size, const int64_t *place, 
         const bool there = from <= t && t < end;
         const bf16 *row = there ? x + (place[t] * heads + head) * size : x;
         const __mmask16 all = there ? 0xffff : 0;
-        if (there && t + AHEAD < end)
-            for (long d = 0; d < 2 * size; d += DEEP) _mm_prefetch(x + (place[t + AHEAD] * heads + head) * size + d, _MM_HINT_T0);
+        if (there && t + AHEAD < end) fetch(x + (place[t + AHEAD] * heads + head) * size, size);
         for (long d = 0; d < size; d += DEEP) _mm512_storeu_si512(to + t * size + d, _mm512_maskz_loadu_epi32(all, row + d));
     }
 }
@@ -192,19 +95,15 @@ void weigh(const float *scores, long tiles, long rows, bf16 *weights, float *par
     _mm512_storeu_ps(sums, _mm512_add_ps(tops, log_of_two(total)));
 }
 
-long forward_bytes(const Standing &s) {
-    const long width = up_to(s.width, BLOCK);
-    return 2 * 3 * width * s.size + (4 + 2) * BLOCK * width + 4096 * 2;
-}
-
 // Of one line and key-value head: out [N, heads, size], sums [N, heads] as `weigh` gives them.
 void forward(const Standing &s, const bf16 *query, const bf16 *key, const bf16 *value, bf16 *out, float *sums, long line, long kv) {
     const int64_t *place = s.places + line * s.width;
     const long count = s.counts[line], start = s.starts[line], size = s.size, blocks = (count + BLOCK - 1) / BLOCK;
     const long group = s.heads / s.kv_heads, deep = size / DEEP;
-    Room room(forward_bytes(s));
-    bf16 *rows = room.take<bf16>(blocks * BLOCK * size), *keys = room.take<bf16>(blocks * BLOCK * size);
-    bf16 *values = room.take<bf16>(blocks * BLOCK * size), *weights = room.take<bf16>(2 * blocks * TILE);
+    const long all = blocks * BLOCK * size;
+    Room room(2 * (3 * all + 2 * blocks * TILE) + 4 * (4 * blocks + 4) * CELL);
+    bf16 *rows = room.take<bf16>(all), *keys = room.take<bf16>(all), *values = room.take<bf16>(all);
+    bf16 *weights = room.take<bf16>(2 * blocks * TILE);
     float *scores = room.take<float>(4 * blocks * CELL), *seen = room.take<float>(4 * CELL);
     lay(key, s.kv_heads, kv, size, place, 0, count, blocks, rows), turned(rows, size, blocks, keys);
     lay(value, s.kv_heads, kv, size, place, 0, count, blocks, rows), paired(rows, size, blocks, values);
@@ -307,10 +206,78 @@ void put_keys(const Standing &s, const float *sums, long line, long kv, S *to, f
         }
 }
 
-long backward_bytes(const Standing &s) {
-    const long width = up_to(s.width, BLOCK);
-    return 2 * 8 * width * s.size + 4 * 3 * width * s.size + (3 * 2) * width * CHUNK * BLOCK + 2 * 4 * width + 4096 * 8;
-}
+// What a task of the backward pass holds: numbers of a head laid end to end, as they are and as tiles of products, sums, and weights.
+struct Back {
+    long count, start, size, blocks, deep, wide, first;  // deep and wide: size in tiles of depth and of sums; first: block with queries
+    bf16 *q, *g, *q_turned, *g_turned, *keys, *values, *key_pairs, *weights, *pairs, *lines;
+    float *sum_q, *sum_k, *sum_v, *total, *along, *scores, *back;
+
+    Back(const Standing &s, long line)
+        : count(s.counts[line]), start(s.starts[line]), size(s.size), blocks((count + BLOCK - 1) / BLOCK), deep(size / DEEP),
+          wide(size / SIDE), first(start / BLOCK) {
+        const long width = blocks * BLOCK, all = width * size, held = 2 * CHUNK * blocks * TILE;
+        Room room(2 * (7 * all + 2 * held + 2 * CHUNK * TILE) + 4 * (3 * all + 2 * width + 8 * CELL));
+        for (bf16 **to : {&q, &g, &q_turned, &g_turned, &keys, &values, &key_pairs}) *to = room.take<bf16>(all);
+        for (float **to : {&sum_q, &sum_k, &sum_v}) *to = room.take<float>(all);
+        weights = room.take<bf16>(held), pairs = room.take<bf16>(held), lines = room.take<bf16>(2 * CHUNK * TILE);
+        total = room.take<float>(width), along = room.take<float>(width);
+        scores = room.take<float>(4 * CELL), back = room.take<float>(4 * CELL);
+    }
+
+    // rowsum(dO O) of the head's queries, and the sums of the forward pass; 0 for what is none.
+    void look(const Standing &s, const int64_t *place, long head, const bf16 *out, const float *sums) {
+        for (long t = first * BLOCK; t < blocks * BLOCK; t += SIDE) {
+            __m512 row[SIDE];
+            for (long i = 0; i < SIDE; i++) {
+                row[i] = _mm512_setzero_ps(), total[t + i] = 0;
+                if (t + i < start || t + i >= count) continue;
+                const long at = place[t + i] * s.heads + head;
+                total[t + i] = sums[at];
+                if (t + i + AHEAD < count) fetch(out + (place[t + i + AHEAD] * s.heads + head) * size, size);
+                for (long d = 0; d < size; d += DEEP) row[i] = dot(row[i], out + at * size + d, g + (t + i) * size + d);
+            }
+            _mm512_store_ps(along + t, sum_of(row));
+        }
+    }
+
+    // Weights of a block of queries for the blocks of keys begin .. end, and dQ += dS K with these.
+    void queries(long block, long begin, long end) {
+        const long at = block * BLOCK * size;
+        for (long b = begin; b < end; b++) {
+            const bf16 *k = keys + 2 * b * deep * TILE, *v = values + 2 * b * deep * TILE;
+            zero(), add(q + at, q + at + SIDE * size, size, DEEP, k, k + deep * TILE, deep);
+            give(scores, scores + CELL, scores + 2 * CELL, scores + 3 * CELL);
+            zero(), add(g + at, g + at + SIDE * size, size, DEEP, v, v + deep * TILE, deep);
+            give(back, back + CELL, back + 2 * CELL, back + 3 * CELL);
+            const long tile = 2 * (b - begin) * blocks + block;
+            bf16 *to[3][2] = {{weights + tile * TILE, weights + (tile + blocks) * TILE},
+                              {pairs + tile * TILE, pairs + (tile + blocks) * TILE},
+                              {lines + (b - begin) * TILE, lines + (CHUNK + b - begin) * TILE}};
+            (b == block ? weigh_back<true> : weigh_back<false>)(scores, back, total + block * BLOCK, along + block * BLOCK,
+                                                                count - block * BLOCK, to);
+        }
+        for (long d = 0; d < wide; d += 2) {
+            float *c = sum_q + (2 * block * wide + d) * CELL, *below = c + wide * CELL;
+            const bf16 *k = key_pairs + (d * blocks + begin) * TILE;
+            begin ? take(c, c + CELL, below, below + CELL) : zero();
+            add(lines, lines + CHUNK * TILE, DEEP, TILE, k, k + blocks * TILE, end - begin);
+            give(c, c + CELL, below, below + CELL);
+        }
+    }
+
+    // The transpose of dV += P^T dO or dK += dS^T Q for a block of keys, the `number`th of those whose weights are held.
+    void keys_of(float *sums, const bf16 *queries, const bf16 *held, long block, long number, bool more) {
+        const long from = std::max(block, first);
+        const bf16 *w = held + (2 * number * blocks + from) * TILE;
+        for (long d = 0; d < wide; d += 2) {
+            const bf16 *a = queries + (d * blocks + from) * TILE;
+            float *c = sums + (d * blocks + block) * 2 * CELL, *below = c + 2 * blocks * CELL;
+            more ? take(c, c + CELL, below, below + CELL) : zero();
+            add(a, a + blocks * TILE, DEEP, TILE, w, w + blocks * TILE, blocks - from);
+            give(c, c + CELL, below, below + CELL);
+        }
+    }
+};
 
 // Of one line and key-value head the gradients of the queries, [N, heads, size], and of keys and values. With P the weights:
 //
@@ -318,82 +285,32 @@ long backward_bytes(const Standing &s) {
 template <class S>
 void backward(const Standing &s, const bf16 *query, const bf16 *key, const bf16 *value, const bf16 *out, const float *sums,
               const bf16 *grad, bf16 *grad_query, S *grad_key, S *grad_value, float *more_key, float *more_value, long line, long kv) {
+    Back w(s, line);
     const int64_t *place = s.places + line * s.width;
-    const long count = s.counts[line], start = s.starts[line], size = s.size, blocks = (count + BLOCK - 1) / BLOCK;
-    const long group = s.heads / s.kv_heads, deep = size / DEEP, wide = size / SIDE, all = blocks * BLOCK * size;
-    const long first = start / BLOCK;
-    Room room(backward_bytes(s));
-    bf16 *q = room.take<bf16>(all), *g = room.take<bf16>(all), *q_turned = room.take<bf16>(all), *g_turned = room.take<bf16>(all);
-    bf16 *keys = room.take<bf16>(all), *values = room.take<bf16>(all), *key_pairs = room.take<bf16>(all);
-    float *sum_q = room.take<float>(all), *sum_k = room.take<float>(all), *sum_v = room.take<float>(all);
-    float *total = room.take<float>(blocks * BLOCK), *along = room.take<float>(blocks * BLOCK);
-    float *scores = room.take<float>(4 * CELL), *back = room.take<float>(4 * CELL);
-    bf16 *weights = room.take<bf16>(2 * CHUNK * blocks * TILE), *pairs = room.take<bf16>(2 * CHUNK * blocks * TILE);
-    bf16 *lines = room.take<bf16>(2 * CHUNK * TILE);
-    lay(value, s.kv_heads, kv, size, place, 0, count, blocks, q), turned(q, size, blocks, values);
-    lay(key, s.kv_heads, kv, size, place, 0, count, blocks, q), turned(q, size, blocks, keys), paired(q, size, blocks, key_pairs);
+    const long size = s.size, blocks = w.blocks, group = s.heads / s.kv_heads;
+    lay(value, s.kv_heads, kv, size, place, 0, w.count, blocks, w.q), turned(w.q, size, blocks, w.values);
+    lay(key, s.kv_heads, kv, size, place, 0, w.count, blocks, w.q), turned(w.q, size, blocks, w.keys);
+    paired(w.q, size, blocks, w.key_pairs);
     for (long head = kv * group; head < (kv + 1) * group; head++) {
-        lay(query, s.heads, head, size, place, start, count, blocks, q), paired_turned(q, size, first, blocks, q_turned);
-        lay(grad, s.heads, head, size, place, start, count, blocks, g), paired_turned(g, size, first, blocks, g_turned);
-        for (long t = first * BLOCK; t < blocks * BLOCK; t += SIDE) {
-            __m512 line[SIDE];
-            for (long i = 0; i < SIDE; i++) {
-                line[i] = _mm512_setzero_ps(), total[t + i] = 0;
-                if (t + i < start || t + i >= count) continue;
-                const long row = place[t + i] * s.heads + head;
-                if (t + i + AHEAD < count)
-                    for (long d = 0; d < 2 * size; d += DEEP)
-                        _mm_prefetch(out + (place[t + i + AHEAD] * s.heads + head) * size + d, _MM_HINT_T0);
-                total[t + i] = sums[row];
-                for (long d = 0; d < size; d += DEEP) line[i] = dot(line[i], out + row * size + d, g + (t + i) * size + d);
-            }
-            _mm512_store_ps(along + t, sum_of(line));
-        }
+        lay(query, s.heads, head, size, place, w.start, w.count, blocks, w.q), paired_turned(w.q, size, w.first, blocks, w.q_turned);
+        lay(grad, s.heads, head, size, place, w.start, w.count, blocks, w.g), paired_turned(w.g, size, w.first, blocks, w.g_turned);
+        w.look(s, place, head, out, sums);
         for (long begin = 0; begin < blocks; begin += CHUNK) {
-            const long end = std::min(begin + CHUNK, blocks), top = std::max(begin, first);
-            for (long block = top; block < blocks; block++) {
-                const long until = std::min(end, block + 1), at = block * BLOCK * size;
-                for (long b = begin; b < until; b++) {
-                    const bf16 *k = keys + 2 * b * deep * TILE, *v = values + 2 * b * deep * TILE;
-                    zero(), add(q + at, q + at + SIDE * size, size, DEEP, k, k + deep * TILE, deep);
-                    give(scores, scores + CELL, scores + 2 * CELL, scores + 3 * CELL);
-                    zero(), add(g + at, g + at + SIDE * size, size, DEEP, v, v + deep * TILE, deep);
-                    give(back, back + CELL, back + 2 * CELL, back + 3 * CELL);
-                    const long tile = 2 * (b - begin) * blocks + block;
-                    bf16 *to[3][2] = {{weights + tile * TILE, weights + (tile + blocks) * TILE},
-                                      {pairs + tile * TILE, pairs + (tile + blocks) * TILE},
-                                      {lines + (b - begin) * TILE, lines + (CHUNK + b - begin) * TILE}};
-                    (b == block ? weigh_back<true> : weigh_back<false>)(scores, back, total + block * BLOCK, along + block * BLOCK,
-                                                                        count - block * BLOCK, to);
-                }
-                for (long d = 0; d < wide; d += 2) {
-                    float *c = sum_q + (2 * block * wide + d) * CELL, *below = c + wide * CELL;
-                    const bf16 *k = key_pairs + (d * blocks + begin) * TILE;
-                    begin ? take(c, c + CELL, below, below + CELL) : zero();
-                    add(lines, lines + CHUNK * TILE, DEEP, TILE, k, k + blocks * TILE, until - begin);
-                    give(c, c + CELL, below, below + CELL);
-                }
+            const long end = std::min(begin + CHUNK, blocks);
+            for (long block = std::max(begin, w.first); block < blocks; block++) w.queries(block, begin, std::min(end, block + 1));
+            for (long block = begin; block < end; block++) {
+                w.keys_of(w.sum_v, w.g_turned, w.weights, block, block - begin, head % group);
+                w.keys_of(w.sum_k, w.q_turned, w.pairs, block, block - begin, head % group);
             }
-            for (long b = begin; b < end; b++)
-                for (long d = 0; d < wide; d += 2)
-                    for (long side = 0; side < 2; side++) {
-                        const long from = std::max(b, first);
-                        const bf16 *a = (side ? q_turned : g_turned) + (d * blocks + from) * TILE;
-                        const bf16 *w = (side ? pairs : weights) + (2 * (b - begin) * blocks + from) * TILE;
-                        float *c = (side ? sum_k : sum_v) + (d * blocks + b) * 2 * CELL, *below = c + 2 * blocks * CELL;
-                        head % group ? take(c, c + CELL, below, below + CELL) : zero();
-                        add(a, a + blocks * TILE, DEEP, TILE, w, w + blocks * TILE, blocks - from);
-                        give(c, c + CELL, below, below + CELL);
-                    }
         }
-        for (long t = start; t < count; t++)
-            for (long d = 0; d < wide; d += 2) {
-                const float *from = sum_q + (t / SIDE * wide + d) * CELL + t % SIDE * SIDE;
+        for (long t = w.start; t < w.count; t++)
+            for (long d = 0; d < w.wide; d += 2) {
+                const float *from = w.sum_q + (t / SIDE * w.wide + d) * CELL + t % SIDE * SIDE;
                 bf16 *to = grad_query + (place[t] * s.heads + head) * size + d * SIDE;
                 put_thirty_two(to, _mm512_loadu_ps(from), _mm512_loadu_ps(from + CELL));
             }
     }
-    put_keys(s, sum_k, line, kv, grad_key, more_key), put_keys(s, sum_v, line, kv, grad_value, more_value);
+    put_keys(s, w.sum_k, line, kv, grad_key, more_key), put_keys(s, w.sum_v, line, kv, grad_value, more_value);
 }
 
 // Each line and key-value head by one thread.

@@ -4,8 +4,8 @@
 
 On a CPU, torch's fused attention is built for long rows; at 100 tokens in bf16 its forward and backward take three times as
 long as two batched products and a softmax. The key-value heads are not repeated: the query heads that share one stand in
-its batch. Where the processor has matrix units for bf16, causal attention is one compiled kernel (`attention_kernel.py`), and all
-of this its slow twin.
+its batch. Where the processor has matrix units for bf16, causal attention is one compiled kernel (`attention_kernel.py`), and
+all of this its slow twin.
 """
 
 from __future__ import annotations

@@ -90,6 +90,7 @@ def test_shared_prompts_in_lines_or_again_in_each_row_say_the_same(family, promp
     wanted = results(made, True, batch)
     made.sharing = True
     layout = Layout(batch, True, True)
+    assert layout.grid(fused=True).lines == 2 * len(answers) and layout.grid(2, fused=True).lines == standing
     assert layout.grid().lines == standing and layout.ids.numel() == 2 * (prompt + sum(answers)) + 1
     assert apart(results(made, False, batch), wanted) < 1e-10
     for name in ("SHORT", "LONG"):

@@ -4,16 +4,19 @@
 
 On a CPU, torch's fused attention is built for long rows; at 100 tokens in bf16 its forward and backward take three times as
 long as two batched products and a softmax. The key-value heads are not repeated: the query heads that share one stand in
-its batch.
+its batch. Where the processor has matrix units for bf16, causal attention is one compiled kernel (`attention_kernel.py`), and
+all of this its slow twin.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from plaudit.models import attention_kernel
 from plaudit.models.passes import Passes
 
 Tensor = torch.Tensor
@@ -112,6 +115,14 @@ class Grid:
         """Places of tokens that have stood before."""
         self._found: dict[tuple[str, int], Tensor] = {}
         self._biases: dict[torch.dtype, Tensor] = {}
+
+    @cached_property
+    def standing(self) -> attention_kernel.Standing:
+        """What the kernel asks of lines that are causal: tokens that stand in a line before as well are all at its front."""
+        real = self.places >= 0
+        starts = (self._idle.view_as(real) & real).sum(1)
+        again = self.places.flatten()[self._again]
+        return attention_kernel.Standing(self.places.contiguous(), real.sum(1), starts, again, len(self._first))
 
     def spread(self, heads: int) -> Tensor:
         """For each (line, head, place) which of the [N * heads] rows stands there; the first where there is none."""
@@ -236,12 +247,19 @@ def _softmax_back(weights: Tensor, grad: Tensor, grid: Grid, height: int, passes
 
 def attend_rows(query: Tensor, key: Tensor, value: Tensor, grid: Grid, passes: Passes = IN_TORCH) -> Tensor:
     """Attention of tokens among those of their line: query [N, H, D], already scaled, key and value [N, K, D] -> [N, H, D]."""
+    if grid.causal and fused(query.device, query.dtype, query.shape[2], passes):
+        return attention_kernel.attend(query, key, value, grid.standing)
     if query.device.type == "cpu" and grid.width <= (LONG if grid.causal else SHORT):
         return _Attend.apply(query, key, value, grid, passes)  # type: ignore[no-untyped-call, no-any-return]
     group = query.shape[1] // key.shape[1]
     q, k, v = grid.laid(query), grid.laid(key).repeat_interleave(group, 1), grid.laid(value).repeat_interleave(group, 1)
     allowed = None if grid.causal else grid.allowed[:, None]
     return grid.taken(F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=allowed is None, scale=1.0))
+
+
+def fused(device: torch.device, dtype: torch.dtype, size: int, passes: Passes) -> bool:
+    """Whether `attend_rows` is one compiled kernel where lines are causal: heads of `size` numbers in `dtype`."""
+    return passes.name == "compiled" and attention_kernel.serves(device, dtype, size)
 
 
 def stepped(width: int) -> int:

@@ -28,7 +28,7 @@ class Layout:
         self.inserted, self.before = inserted, before
         self.real = torch.arange(batch.ids.shape[1], device=device)[None] < batch.length[:, None]
         self.masks: dict[int | None, Tensor] = {}
-        self.grids: dict[int | None, Grid] = {}
+        self.grids: dict[tuple[int | None, bool], Grid] = {}
         self._owner: Tensor | None = None
         self._lines: Lines | None = None
         if shared:
@@ -76,29 +76,31 @@ class Layout:
         owner = self._owner
         return None if owner is None else (owner[:, None] == owner[None, :]).tril()[None, None]
 
-    def grid(self, window: int | None = None) -> Grid:
+    def grid(self, window: int | None = None, fused: bool = False) -> Grid:
         """Where the tokens stand for attention that takes row by row (or line by line), and what they see of it.
 
         Shared beginnings stand in each of their rows again where lines would take longer: then only products with weights
-        are saved. Both give the same numbers.
+        are saved. They do so in any case where causal attention is `fused`: it takes no query of them twice, so that rows have
+        the fewest pairs. All give the same numbers.
         """
         if window is not None and window > int(self.places.max()):
             window = None
-        if window not in self.grids:
-            places, allowed = self._standing()
+        key = window, fused and window is None
+        if key not in self.grids:
+            places, allowed = self._standing(key[1])
             if window is not None:
                 positions = self.places.flatten()[places.clamp(min=0)]
                 before = positions[:, :, None] - positions[:, None, :]
                 allowed = (before < window) & (torch.ones_like(before, dtype=torch.bool).tril() if allowed is None else allowed)
-            self.grids[window] = Grid(places, allowed)
-        return self.grids[window]
+            self.grids[key] = Grid(places, allowed)
+        return self.grids[key]
 
-    def _standing(self) -> tuple[Tensor, Tensor | None]:
+    def _standing(self, fused: bool) -> tuple[Tensor, Tensor | None]:
         """The token at each place of a grid, [L, W], -1 for none; and who sees whom, None where it is causal."""
         if self.inserted:
             raise ValueError("layers that ask for a grid know no virtual tokens")
         rows = torch.where(self.real, self.index, -1)[:, : int(self.real.sum(1).max())]
-        if self._lines is None or _area(rows) <= MASKED * _area(self._lines.ids):
+        if self._lines is None or fused or _area(rows) <= MASKED * _area(self._lines.ids):
             return rows, None
         return self._line_places, self._lines.mask()[:, 0]
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from plaudit.models.attention import Grid, attend_rows
+from plaudit.models.attention import Grid, attend_rows, fused
 from plaudit.models.dropout import RowDropout
 from plaudit.models.families import Architecture
 from plaudit.models.fused import Embed, GatedDown, Linear, Norm, Project, Turn
@@ -70,7 +70,7 @@ class Walk:
         self,
         made: Architecture,
         cast: Cast,
-        grid: Callable[[int | None], Grid],
+        grid: Callable[[int | None, bool], Grid],
         angles: tuple[Tensor, Tensor],
         dtype: torch.dtype,
         replay: Callable[[], None],
@@ -78,6 +78,7 @@ class Walk:
         """`angles` are cosine and sine [1, N, D], `replay` puts back what the dropout of this pass is drawn from."""
         self.made, self.cast, self.grid, self.dtype, self.replay = made, cast, grid, dtype, replay
         self.passes = passes_for(angles[0].device, dtype)
+        self.fused = fused(angles[0].device, dtype, made.head_dim, self.passes)
         cosine, sine = (part[0, :, None, : part.shape[-1] // 2] for part in angles)
         scale = made.head_dim**-0.5
         self.query_angles = (cosine * scale).to(dtype), (sine * scale).to(dtype)
@@ -113,7 +114,7 @@ class Walk:
         family, made = self.made.family, self.made
         named = {name: layer.get_submodule(name) for name in (*family.qkv, family.out, *family.up, family.down)}
         maps = {name: self.linear(module) for name, module in named.items()}
-        grid = self.grid(made.windows[number])
+        grid = self.grid(made.windows[number], self.fused)
         query, key, value = self._project(x, getattr(layer, family.input_norm), *(maps[n] for n in family.qkv))
         query = Turn.apply(query.view(-1, made.heads, made.head_dim), *self.query_angles, self.passes)
         key = Turn.apply(key.view(-1, made.kv_heads, made.head_dim), *self.key_angles, self.passes)

@@ -1,0 +1,112 @@
+// What kernels that multiply by tiles do with vectors of 16 floats, and with 2 x 2 blocks of tiles: powers and logarithms of 2, sums of
+// rows, memory of a thread, and products whose operands lie in rows of tiles.
+#pragma once
+#include "tiles.h"
+#ifdef TILES
+
+namespace {
+
+constexpr long CELL = SIDE * SIDE;    // numbers of a tile of floats
+constexpr float BITS = 1.442695041f;  // log2(e)
+
+// 2^x: a minimax polynomial of x - floor(x), relative error below 3e-6, a thousandth of what rounding takes. NaN stays NaN, and -inf
+// gives 0.
+inline __m512 power_of_two(__m512 x) {
+    const __m512 part = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    __m512 y = _mm512_set1_ps(1.3534168e-2f);
+    for (float next : {5.2011460e-2f, 2.4144275e-1f, 6.9300383e-1f, 1.0000026f}) y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(next));
+    return _mm512_scalef_ps(y, x);
+}
+
+// log2(x) for x > 0: with x = 2^n m and z = (m - 1) / (m + 1) <= 1 / 3, n + 2 (z + z^3 / 3 + z^5 / 5 + ...) / ln 2.
+inline __m512 log_of_two(__m512 x) {
+    const __m512 one = _mm512_set1_ps(1.0f), m = _mm512_getmant_ps(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src);
+    const __m512 z = _mm512_div_ps(_mm512_sub_ps(m, one), _mm512_add_ps(m, one)), square = _mm512_mul_ps(z, z);
+    __m512 y = _mm512_set1_ps(1.0f / 13);
+    for (float odd : {11, 9, 7, 5, 3, 1}) y = _mm512_fmadd_ps(y, square, _mm512_set1_ps(1 / odd));
+    return _mm512_fmadd_ps(_mm512_mul_ps(y, z), _mm512_set1_ps(2 * BITS), _mm512_getexp_ps(x));
+}
+
+// Of 16 vectors the largest, or the sum, of each, as one vector.
+inline __m512 most_of(__m512 line[SIDE]) {
+    mirror((__m512i *)line);
+    for (long half = SIDE / 2; half; half /= 2)
+        for (long i = 0; i < half; i++) line[i] = _mm512_max_ps(line[i], line[i + half]);
+    return line[0];
+}
+inline __m512 sum_of(__m512 line[SIDE]) {
+    mirror((__m512i *)line);
+    for (long half = SIDE / 2; half; half /= 2)
+        for (long i = 0; i < half; i++) line[i] = _mm512_add_ps(line[i], line[i + half]);
+    return line[0];
+}
+
+// Two vectors of 16 floats as 32 numbers.
+inline __m512i narrow(__m512 first, __m512 second) { return (__m512i)_mm512_cvtne2ps_pbh(second, first); }
+
+// Adds the products of 32 numbers.
+inline __m512 dot(__m512 sum, const bf16 *a, const bf16 *b) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_loadu_si512(a), (__m512bh)_mm512_loadu_si512(b));
+}
+
+// Memory of a thread, for as long as it lives: asking the system for it at each call takes longer than the call.
+class Room {
+  public:
+    explicit Room(long bytes) {
+        static thread_local std::vector<char> memory;
+        if (long(memory.size()) < bytes + 64) memory.resize(bytes + 64);
+        at = (char *)(((uintptr_t)memory.data() + 63) / 64 * 64);
+    }
+    template <class T> T *take(long count) {
+        T *found = (T *)at;
+        at += up_to(count * long(sizeof(T)), 64);
+        return found;
+    }
+
+  private:
+    char *at;
+};
+
+// The compiler does not see that tiles read memory: what is written before must be there.
+inline void settle() { __asm__ volatile("" ::: "memory"); }
+
+// The four tiles 0 .. 3 are a 2 x 2 block of sums.
+inline void zero() {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+inline void take(const float *a, const float *b, const float *c, const float *d) {
+    settle();
+    _tile_loadd(0, a, 64);
+    _tile_loadd(1, b, 64);
+    _tile_loadd(2, c, 64);
+    _tile_loadd(3, d, 64);
+}
+inline void give(float *a, float *b, float *c, float *d) {
+    _tile_stored(0, a, 64);
+    _tile_stored(1, b, 64);
+    _tile_stored(2, c, 64);
+    _tile_stored(3, d, 64);
+    settle();
+}
+
+// Adds `count` products: A from two rows of tiles whose lines are `stride` numbers apart and which follow each other by `step`, B
+// from two rows of whole tiles.
+inline void add(const bf16 *a0, const bf16 *a1, long stride, long step, const bf16 *b0, const bf16 *b1, long count) {
+    settle();
+    for (long k = 0; k < count; k++) {
+        _tile_loadd(4, a0 + k * step, 2 * stride);
+        _tile_loadd(6, b0 + k * TILE, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, b1 + k * TILE, 64);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, a1 + k * step, 2 * stride);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+}
+
+}  // namespace
+#endif

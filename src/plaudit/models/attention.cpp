@@ -101,7 +101,7 @@ void forward(const Standing &s, const bf16 *query, const bf16 *key, const bf16 *
     const long count = s.counts[line], start = s.starts[line], size = s.size, blocks = (count + BLOCK - 1) / BLOCK;
     const long group = s.heads / s.kv_heads, deep = size / DEEP;
     const long all = blocks * BLOCK * size;
-    Room room(2 * (3 * all + 2 * blocks * TILE) + 4 * (4 * blocks + 4) * CELL);
+    Room<> room(2 * (3 * all + 2 * blocks * TILE) + 4 * (4 * blocks + 4) * CELL);
     bf16 *rows = room.take<bf16>(all), *keys = room.take<bf16>(all), *values = room.take<bf16>(all);
     bf16 *weights = room.take<bf16>(2 * blocks * TILE);
     float *scores = room.take<float>(4 * blocks * CELL), *seen = room.take<float>(4 * CELL);
@@ -216,7 +216,7 @@ struct Back {
         : count(s.counts[line]), start(s.starts[line]), size(s.size), blocks((count + BLOCK - 1) / BLOCK), deep(size / DEEP),
           wide(size / SIDE), first(start / BLOCK) {
         const long width = blocks * BLOCK, all = width * size, held = 2 * CHUNK * blocks * TILE;
-        Room room(2 * (7 * all + 2 * held + 2 * CHUNK * TILE) + 4 * (3 * all + 2 * width + 8 * CELL));
+        Room<> room(2 * (7 * all + 2 * held + 2 * CHUNK * TILE) + 4 * (3 * all + 2 * width + 8 * CELL));
         for (bf16 **to : {&q, &g, &q_turned, &g_turned, &keys, &values, &key_pairs}) *to = room.take<bf16>(all);
         for (float **to : {&sum_q, &sum_k, &sum_v}) *to = room.take<float>(all);
         weights = room.take<bf16>(held), pairs = room.take<bf16>(held), lines = room.take<bf16>(2 * CHUNK * TILE);

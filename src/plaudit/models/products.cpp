@@ -3,7 +3,7 @@
 // All of A is laid out in tiles once, by all threads; a panel of B, by whoever computes those columns, so that it stays in that
 // core's cache. Each number of C is summed by one thread in one order: neither the number of threads nor the rows beside it
 // change its bits.
-#include "tiles.h"
+#include "tile_blocks.h"
 
 #ifdef TILES
 namespace {
@@ -34,22 +34,6 @@ struct Job {
 constexpr long WIDE = 2 * SIDE;  // rows and columns of C that are summed at once, in four tiles
 constexpr long FEW = 128;        // columns below which A is not laid out
 constexpr long CACHE = 640 * 1024;  // bytes of B that a thread works on at a time
-
-struct Room {  // memory that starts where a line of the cache does, kept by a thread for the next call
-    char *place = nullptr;
-    size_t size = 0;
-    template <class T> T *of(long count) {
-        const size_t wanted = up_to(count * sizeof(T), 4096);
-        if (wanted > size) {
-            std::free(place);
-            place = (char *)std::aligned_alloc(4096, wanted);
-            size = place ? wanted : 0;
-            if (!place) throw std::bad_alloc();
-        }
-        return (T *)place;
-    }
-    ~Room() { std::free(place); }
-};
 
 // Step `step` of up to 16 rows from `row` on, as A.
 void lay(const Left &left, long row, long rows, long step, bf16 *to) {
@@ -115,14 +99,6 @@ template <int DOWN, int ACROSS, class C> void add(Tall a, const bf16 *b, long st
         }
         before.go(some);
     }
-}
-
-void clear() {
-    written();
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
 }
 
 void store(float *sums) {
@@ -208,7 +184,8 @@ void compute(const Laid &laid, const Job &job, const Part *parts, long first, lo
         for (long p = first; p < last; p++, turn ^= 1) {
             const long wide = std::min(WIDE, job.columns - p * WIDE), some = (before.rows + steps - 1) / steps;
             const auto how = high > SIDE ? (wide > SIDE ? add<2, 2, C> : add<2, 1, C>) : (wide > SIDE ? add<1, 2, C> : add<1, 1, C>);
-            clear();
+            written();
+            zero();
             for (long i = 0; i < job.count; i++) {
                 const long here = laid.lefts[parts[i].left].steps();
                 how(tall[i], right, here, before, some);
@@ -247,12 +224,12 @@ void multiply(const Left *lefts, long count, const Part *parts, const Job *jobs,
             for (long y = 0; y < down; y++)
                 tasks.push_back({j, first, std::min(first + panel, stretches), laid.blocks * y / down, laid.blocks * (y + 1) / down});
     }
-    static thread_local Room shared;
-    laid.tiles = shared.of<bf16>(laid.size);
+    Room<1> shared(laid.size * long(sizeof(bf16)));
+    laid.tiles = shared.take<bf16>(laid.size);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        static thread_local Room own;
-        bf16 *b = own.of<bf16>(room);
+        Room<2> own(room * long(sizeof(bf16)));
+        bf16 *b = own.take<bf16>(room);
         Tiles tiles_of_this_thread;
 #pragma omp for schedule(dynamic, 4) collapse(2)
         for (long left = 0; left < count; left++)

@@ -49,8 +49,9 @@ inline __m512 dot(__m512 sum, const bf16 *a, const bf16 *b) {
     return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_loadu_si512(a), (__m512bh)_mm512_loadu_si512(b));
 }
 
-// Memory of a thread, for as long as it lives: asking the system for it at each call takes longer than the call.
-class Room {
+// Memory of a thread, for as long as it lives: asking the system for it at each call takes longer than the call. Each WHICH has
+// its own.
+template <int WHICH = 0> class Room {
   public:
     explicit Room(long bytes) {
         static thread_local std::vector<char> memory;
@@ -67,9 +68,6 @@ class Room {
     char *at;
 };
 
-// The compiler does not see that tiles read memory: what is written before must be there.
-inline void settle() { __asm__ volatile("" ::: "memory"); }
-
 // The four tiles 0 .. 3 are a 2 x 2 block of sums.
 inline void zero() {
     _tile_zero(0);
@@ -78,7 +76,7 @@ inline void zero() {
     _tile_zero(3);
 }
 inline void take(const float *a, const float *b, const float *c, const float *d) {
-    settle();
+    written();
     _tile_loadd(0, a, 64);
     _tile_loadd(1, b, 64);
     _tile_loadd(2, c, 64);
@@ -89,13 +87,13 @@ inline void give(float *a, float *b, float *c, float *d) {
     _tile_stored(1, b, 64);
     _tile_stored(2, c, 64);
     _tile_stored(3, d, 64);
-    settle();
+    written();
 }
 
 // Adds `count` products: A from two rows of tiles whose lines are `stride` numbers apart and which follow each other by `step`, B
 // from two rows of whole tiles.
 inline void add(const bf16 *a0, const bf16 *a1, long stride, long step, const bf16 *b0, const bf16 *b1, long count) {
-    settle();
+    written();
     for (long k = 0; k < count; k++) {
         _tile_loadd(4, a0 + k * step, 2 * stride);
         _tile_loadd(6, b0 + k * TILE, 64);

@@ -127,7 +127,6 @@ def train(
 @contextmanager
 def _left_alone() -> Iterator[None]:
     """What exists now is not looked through for garbage within the block: a model's objects are many, and stay."""
-    gc.collect()
     gc.freeze()
     try:
         yield

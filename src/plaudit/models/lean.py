@@ -52,6 +52,10 @@ class Cast:
         self._made[id(weight)] = weight, now, made
         return made
 
+    def release(self) -> None:
+        """Give the memory back; what is asked for again is cast again."""
+        self._made.clear()
+
 
 class Walk:
     """One pass through the layers of one model: what all of them have in common."""

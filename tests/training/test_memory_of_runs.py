@@ -6,11 +6,17 @@ import pytest
 import torch
 
 from plaudit.config import load
+from plaudit.models.base import AdapterConfig, Base
+from plaudit.models.heads import scalar_head
 from plaudit.models.lean import Cast
+from plaudit.models.load import load as load_model
+from plaudit.models.network import Network
+from plaudit.models.scorer import save_reward
 from plaudit.training.build import build
 from plaudit.training.folder import RunFolder
 from plaudit.training.progress import Silent
 from plaudit.training.run import sections, settled
+from resident import MAPS, resident
 from small_networks import BATCHES, learner, rollouts, weights
 from training_runs import SHARED, own, write_data
 
@@ -49,6 +55,40 @@ def test_the_engine_holds_nothing_while_the_learner_steps(verb, tmp_path, monkey
 
     run(tmp_path, monkeypatch, verb, look)
     assert found == [(False, 0, 0)] * 4
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="only Linux says what is in memory")
+def test_reference_and_reward_model_are_not_in_memory_while_networks_are_trained(tmp_path, monkeypatch):
+    """They are parked in the run's folder, and read when they are asked."""
+    made = load_model("tiny")
+    judge = Base(made.model, made.tokenizer, made.digest, "tiny", AdapterConfig())
+    save_reward(tmp_path / "judge", Network("reward", judge, head=scalar_head(judge.width)))
+    found = []
+
+    def look(loop):
+        bases = [loop.learner.reference.base, loop.source.rewards.rewards[0].scorer.network.base]
+        clip = type(loop.learner)._clip
+
+        def clipped(network):
+            found.append([resident(next(base.model.parameters())) for base in bases])
+            return clip(loop.learner, network)
+
+        loop.learner._clip = clipped
+
+    words = ("use_peft=false", f"reward_model_path={tmp_path / 'judge'}", "reward_funcs=[]")
+    loop = run(tmp_path, monkeypatch, "ppo", look, *words)
+    assert found and all(both == [0, 0] for both in found)
+    assert loop.learner.reference.base.parked
+
+
+def test_casts_are_made_where_those_of_the_network_before_were():
+    one, two = Cast(), Cast()
+    first, second = torch.randn(8, 4), torch.randn(8, 4)
+    place = one(first, torch.bfloat16).data_ptr()
+    two.take_from(one)
+    again = two(second, torch.bfloat16)
+    assert again.data_ptr() == place and torch.equal(again, second.bfloat16()) and not one._made
+    assert torch.equal(one(first, torch.bfloat16), first.bfloat16()) and torch.equal(again, second.bfloat16())
 
 
 class Watched(Cast):

@@ -203,14 +203,14 @@ class Learner:
         return self.reference(rows, {"logp"}, temperature=self.algorithm.temperature, trunk=shared)
 
     def _make_room(self, network: Network) -> None:
-        """Where several networks are trained, only the one that is run keeps its weights in the dtype of its products.
+        """Where several networks are trained, only the one that is run has its weights in the dtype of its products as well.
 
-        So one after another is run for all rows. A single one is not made to cast its weights again for each batch.
+        They share the memory of these casts, and one after another is run for all rows. A single one is not made to cast its weights again for each batch.
         """
         if len(self.networks) > 1:
             for other in (*self.networks.values(), self.reference):
                 if other is not None and other.base is not network.base:
-                    other.base.cast.release()
+                    network.base.cast.take_from(other.base.cast)
 
     @torch.no_grad()
     def _gathered(self, batch: Batch, micros: list[Tensor], trunks: Mapping[int, Tensor | None]) -> Batch:
@@ -252,6 +252,8 @@ class Learner:
         scored = [index for index in micros if reads and not planning.pretraining(batch, index)]
         for index in scored if self.reference is not None else ():
             put("ref", index, self._asked_reference(batch.rows(index), trunks[int(index[0])]).logp)
+        if self.reference is not None:
+            self.reference.base.rest()
         for role, network in reversed(list(self.networks.items())):  # the first is trained next, and has its casts then
             for index in scored if asked[role] else ():
                 outputs = self._forward(network, role, batch.rows(index), trunks[int(index[0])], want=asked[role])

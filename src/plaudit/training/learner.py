@@ -205,7 +205,8 @@ class Learner:
     def _make_room(self, network: Network) -> None:
         """Where several networks are trained, only the one that is run has its weights in the dtype of its products as well.
 
-        They share the memory of these casts, and one after another is run for all rows. A single one is not made to cast its weights again for each batch.
+        They share the memory of these casts, and one after another is run for all rows. A single one keeps its casts: it is
+        not made to cast its weights again for each batch.
         """
         if len(self.networks) > 1:
             for other in (*self.networks.values(), self.reference):

@@ -88,11 +88,12 @@ class Base:
     def park(self, folder: Path) -> None:
         """Keep the weights in a file in `folder` while they are not read (`models/parked.py`), where that can be done.
 
-        For a base whose weights, and those of its adapters, never change again.
+        For a base whose weights, and those of its adapters, never change again. An adapter that is switched on stays in memory.
         """
-        if self._parked is None and can_park(self.model):
+        frozen = [parameter for parameter in self.model.parameters() if not parameter.requires_grad]
+        if self._parked is None and can_park(frozen):
             with suppress(OSError):  # no room there, or no folder: then they stay in memory
-                self._parked = Parked(self.model.parameters(), folder)
+                self._parked = Parked(frozen, folder)
 
     @property
     def parked(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,17 +23,16 @@ ALIGNED = 64
 class Parked:
     """The weights of parameters, moved into a file without a name; it is gone when they are, or when the process ends."""
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], folder: Path) -> None:
+    def __init__(self, parameters: Sequence[torch.nn.Parameter], folder: Path) -> None:
         """The file lies in `folder`. OSError where it cannot be written there: then nothing has changed."""
-        chosen = list(parameters)
         starts: list[int] = []
         with tempfile.TemporaryFile(dir=folder) as file:
-            for parameter in chosen:
+            for parameter in parameters:
                 starts.append(file.seek(-(-file.tell() // ALIGNED) * ALIGNED))
                 file.write(parameter.detach().contiguous().flatten().view(torch.uint8).numpy().data)
             file.flush()
             self.memory = mmap.mmap(file.fileno(), os.fstat(file.fileno()).st_size)
-        for parameter, start in zip(chosen, starts, strict=True):
+        for parameter, start in zip(parameters, starts, strict=True):
             flat = torch.frombuffer(self.memory, dtype=parameter.dtype, count=parameter.numel(), offset=start)
             parameter.data = flat.view(parameter.shape)
 
@@ -42,9 +41,10 @@ class Parked:
         self.memory.madvise(mmap.MADV_DONTNEED)
 
 
-def can_park(model: torch.nn.Module) -> bool:
-    """Whether that serves: plain weights on a CPU, on a system that takes such advice."""
-    return hasattr(mmap, "MADV_DONTNEED") and all(
-        parameter.device.type == "cpu" and parameter.is_floating_point() and not parameter.requires_grad and parameter.numel()
-        for parameter in model.parameters()
+def can_park(parameters: Sequence[torch.nn.Parameter]) -> bool:
+    """Whether that serves: there are some, plain ones on a CPU, and the system takes such advice."""
+    return (
+        hasattr(mmap, "MADV_DONTNEED")
+        and bool(parameters)
+        and all(p.device.type == "cpu" and p.is_floating_point() and p.numel() for p in parameters)
     )

@@ -69,7 +69,7 @@ def _blocks() -> dict[str, str]:
     prompt = next(p for p in source.prompts if p.messages[-1].content == FOLLOWED)
     portion = source.at(1, learner)
     asked = [source.prompts[i] for i in source.feed.at(1)]
-    completions = source.engine.generate(asked, 2, source.sampling(source._seed(1)))
+    completions, _ = source._generate(asked, 2, source._seed(1), 1, learner)
     scored = source.rewards.score([p for p in asked for _ in range(2)], completions)
     row = next(r for r, c in enumerate(completions) if c.prompt_id == prompt.id)
     plan = learner.plan(portion.batch)
@@ -88,7 +88,7 @@ def _blocks() -> dict[str, str]:
         "prepared": _prepared(batch, row, learner.tokenizer),
         "weights": _weights(batch, plan),
         "step": "\n".join(f"{name:32}{metrics[name]:10.4f}" for name in STEP),
-        "loaded": _loaded(source, learner),
+        "loaded": _loaded(source, learner, completions[0].policy),
         "folder": "\n".join(_listing(Path("runs/ppo"))),
     }
 
@@ -186,10 +186,9 @@ def _weights(batch: Any, plan: list[Any]) -> str:
     )
 
 
-def _loaded(source: Any, learner: Any) -> str:
-    before = source.engine.version
-    source.at(2, learner)
-    return f"before  {before}\nafter   {source.engine.version}"
+def _loaded(source: Any, learner: Any, before: str) -> str:
+    answers, _ = source._generate(source.prompts[:1], 1, 0, 2, learner)
+    return f"before  {before}\nafter   {answers[0].policy}"
 
 
 def _listing(folder: Path) -> list[str]:

@@ -1,4 +1,5 @@
 import math
+import weakref
 
 import pytest
 import torch
@@ -205,6 +206,25 @@ def test_the_cache_grows_between_calls_and_can_be_given_back():
     writer.release()
     assert writer.cache.keys.numel() == 0
     assert tokens(writer.generate(PROMPTS[:1], 1, SAMPLED)) == short
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_unloaded_it_holds_nothing_and_refuses_until_weights_come_again(dtype):
+    model = llama(dtype)
+    writer = engine(model)
+    before = tokens(writer.generate(PROMPTS, 2, SAMPLED))
+    embeddings, first = writer.decoder.weights.embed, writer.decoder.weights.layers[0]
+    held = [
+        weakref.ref(tensor)
+        for tensor in (embeddings, first.up.weight if first.up.packed is None else first.up.packed, writer.cache.keys)
+    ]
+    del embeddings, first
+    writer.unload()
+    assert [ref() for ref in held] == [None] * 3 and writer.cache.keys.numel() == 0 and writer.version == ""
+    with pytest.raises(RuntimeError, match="call load first"):
+        writer.generate(PROMPTS, 2, SAMPLED)
+    writer.load(model.state_dict().items(), "v1")
+    assert tokens(writer.generate(PROMPTS, 2, SAMPLED)) == before
 
 
 def test_load_swaps_weights_in_place_and_names_them():

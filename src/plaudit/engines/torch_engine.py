@@ -102,6 +102,17 @@ class TorchEngine:
         """Give the cache's memory back between calls; the next `generate` allocates it again."""
         self.cache.release()
 
+    def unload(self) -> None:
+        """Give all memory back, the weights' too: until the next `load` it holds none, and `generate` refuses.
+
+        On a GPU nothing happens: recorded steps hold the addresses, and recording them anew costs more than it saves.
+        """
+        if self.device.type != "cpu":
+            return
+        self.loaded, self.version = False, ""
+        self.decoder.weights.drop()
+        self.cache.release()
+
     def generate(
         self,
         prompts: Sequence[Prompt],

@@ -90,7 +90,7 @@ class Place:
 
 
 class Weights:
-    """Buffers for all weights of a model; zeros until `load`, and none at all where they are packed."""
+    """Buffers for all weights of a model: none until `load` where they are packed or were dropped, else zeros."""
 
     def __init__(self, config: Any, shape: Architecture, dtype: torch.dtype, device: torch.device) -> None:
         self.config, self.shape, self.family, self.dtype, self.device = config, shape, shape.family, dtype, device
@@ -185,15 +185,22 @@ class Weights:
             norm(family.mlp_norm),
         )
 
+    def drop(self) -> None:
+        """Give the memory back; `load` takes it again."""
+        self.layers = []
+        self.places.clear()
+        for name in ("embed", "positions", "norm", "head"):
+            self.__dict__.pop(name, None)
+
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Copy weights into the buffers, see `fill`: in place, or into fresh ones that are then packed."""
-        if not self.packs:
-            fill(self.places, weights)
-            return
-        self.layers = []  # the old weights go before the new ones come: there is never more than one copy
-        self.places.clear()
-        self._make()
+        if self.packs:
+            self.drop()  # the old weights go before the new ones come: there is never more than one copy
+        if not self.layers:
+            self._make()
         fill(self.places, weights)
+        if not self.packs:
+            return
         self.places.clear()
         for linear in (
             self.head,

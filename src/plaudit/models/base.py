@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from plaudit.models.forward import decoder_of, plain_layers
 from plaudit.models.lean import Cast, lean_layers
 from plaudit.models.logits import logit_rule
 from plaudit.models.merge import merged_weights
+from plaudit.models.parked import Parked, can_park
 from plaudit.models.virtual import KEY, VirtualTokens
 from plaudit.schema import UserError
 
@@ -51,6 +53,7 @@ class Base:
         self._adapters: dict[str, AdapterConfig] = {}
         self.own: dict[str, torch.nn.Module] = {}
         self._switch = Switch()
+        self._parked: Parked | None = None
         self.dropout = Rows()
 
     @property
@@ -81,6 +84,26 @@ class Base:
             for module in layer.modules():
                 if isinstance(module, torch.nn.Linear):
                     module.to(dtype)
+
+    def park(self, folder: Path) -> None:
+        """Keep the weights in a file in `folder` while they are not read (`models/parked.py`), where that can be done.
+
+        For a base whose weights, and those of its adapters, never change again. An adapter that is switched on stays in memory.
+        """
+        frozen = [parameter for parameter in self.model.parameters() if not parameter.requires_grad]
+        if self._parked is None and can_park(frozen):
+            with suppress(OSError):  # no room there, or no folder: then they stay in memory
+                self._parked = Parked(frozen, folder)
+
+    @property
+    def parked(self) -> bool:
+        """Whether the weights lie in a file."""
+        return self._parked is not None
+
+    def rest(self) -> None:
+        """Nobody reads the weights for a while: those that are parked leave memory."""
+        if self._parked is not None:
+            self._parked.rest()
 
     def options_of(self, name: str) -> AdapterConfig:
         """The options that an adapter was made with."""

@@ -6,6 +6,7 @@ family has other parts, and adapters that are not plain LoRA.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,10 @@ def lean_layers(made: Architecture | None) -> bool:
     return parts and not strange and not more
 
 
+MAPPED = 32 << 20
+"""Bytes from which on the C library takes memory from the system, and gives it back at once: not worth keeping."""
+
+
 class Cast:
     """Weights in the dtype that is computed in: those of another dtype are cast once, and again when they have changed."""
 
@@ -40,6 +45,7 @@ class Cast:
         """Gradients of trained matrices are added to their `grad` by the backward pass itself, and autograd is told of none: it
         would cast them and add them up in passes of their own. Whoever trains with `backward()` alone may say so."""
         self._made: dict[int, tuple[Tensor, tuple[int, int], Tensor]] = {}
+        self._spare: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = defaultdict(list)
 
     def __call__(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """The weight in `dtype`, without gradient. What changes it must count in its version, as torch's own steps do."""
@@ -50,10 +56,22 @@ class Cast:
         known = before is not None and before[0] is weight and before[2].dtype == dtype
         if before is not None and known and before[1] == now:
             return before[2]
-        # into the same memory where there is some: new memory costs as much as the cast, and no pass is under way now
-        made = before[2].copy_(weight.detach()) if before is not None and known else weight.detach().to(dtype)
+        # into memory that is there, where there is some: new memory costs as much as the cast, and no pass is under way now
+        spare = self._spare.get((weight.shape, dtype))
+        place = before[2] if before is not None and known else spare.pop() if spare else None
+        made = weight.detach().to(dtype) if place is None else place.copy_(weight.detach())
         self._made[id(weight)] = weight, now, made
         return made
+
+    def take_from(self, other: Cast) -> None:
+        """Cast into the memory of another network's casts, which forgets them: nothing may read those any more."""
+        for *_, made in other._made.values():
+            if made.nbytes < MAPPED:
+                self._spare[made.shape, made.dtype].append(made)
+        for key, spare in other._spare.items():
+            self._spare[key] += spare
+        other._made.clear()
+        other._spare.clear()
 
 
 def embed(table: Any, cast: Cast) -> Callable[[Tensor], Tensor]:

@@ -226,6 +226,7 @@ class Scorer:
             found = getattr(self.network(batch, {want}), want)
             for r, score in zip(chosen, found.tolist(), strict=True):
                 scores[r] = score
+        self.network.base.rest()
         return scores
 
 

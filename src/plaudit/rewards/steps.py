@@ -120,4 +120,5 @@ class StepReward:
             assert outputs.steps is not None
             for place, i in enumerate(chosen):
                 found[i] = outputs.steps[place, items[i].ends].sigmoid().tolist()
+        self.network.base.rest()
         return found

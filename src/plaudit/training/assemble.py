@@ -106,8 +106,10 @@ class Assembly:
 
     def reference(self) -> Network:
         """The base as it is; its matrices are no longer held in more than the products read of them."""
-        if self.precision.bf16 and not self.lora:
-            self.base.settle(torch.bfloat16)
+        if not self.lora:
+            if self.precision.bf16:
+                self.base.settle(torch.bfloat16)
+            self.base.park(Path(self.training.output_dir))
         return Network("reference", self.base, **self.settings)
 
     def reward(self, folder: Path, others: Sequence[Network] = ()) -> Network:
@@ -125,7 +127,9 @@ class Assembly:
             if info.adapter and info.base_digest == base.digest and {kind, theirs} != set(TUNED):
                 return put_reward(folder, base, name, **self.settings)
         own = torch.bfloat16 if self.precision.bf16 else torch.float32
-        return load_reward(folder, dtype=own, device=self.precision.device, **self.settings)
+        network = load_reward(folder, dtype=own, device=self.precision.device, **self.settings)
+        network.base.park(Path(self.training.output_dir))
+        return network
 
     def critic(self, reward: Network | None, folder: Path | None, *, new_head: bool, weights: Sequence[float] = ()) -> Network:
         """A critic started from the reward model where that is possible, else from the base with a head at 0.

@@ -20,6 +20,7 @@ from plaudit.algorithms.base import Algorithm, Moments
 from plaudit.core import masked
 from plaudit.core.batch import Batch, Outputs
 from plaudit.models.dropout import Draw
+from plaudit.models.machine import trim
 from plaudit.models.network import Network
 from plaudit.training import planning, regularise
 from plaudit.training.averaging import Average
@@ -62,6 +63,8 @@ class Learner:
     steps: int = 0
     optimizers: dict[str, Optimizer] = field(init=False)
     average: Average | None = field(init=False, default=None)
+    stepped: bool = field(init=False, default=False)
+    """Whether this process has taken an optimiser step."""
 
     def __post_init__(self) -> None:
         self.optimizers = {role: Optimizer(network, self.optimizer) for role, network in self.networks.items()}
@@ -153,6 +156,7 @@ class Learner:
                 for name, value in found.items():
                     losses[name] = losses.get(name, 0.0) + value
                 moments = added(moments, self.algorithm.metrics(outputs, micro))
+                del outputs  # what they were made by holds casts of weights, which go when the next network is run
         norms = {role: self._clip(network) for role, network in self.networks.items()}
         finite = all(map(math.isfinite, [*losses.values(), *norms.values()]))
         if finite:
@@ -160,6 +164,9 @@ class Learner:
                 optimizer.step()
             if self.average is not None:
                 self.average.update()
+            if not self.stepped:  # optimiser states were made between what the first passes left free
+                self.stepped = True
+                trim()
         log.add(losses, norms, finite)
         return moments, finite
 
@@ -184,9 +191,29 @@ class Learner:
         want: AbstractSet[str] | None = None,
         shift: Tensor | None = None,
     ) -> Outputs:
+        self._make_room(network)
         shared = trunk if network.start else None
         want = self.algorithm.networks[role] if want is None else want
         return network(micro, want, temperature=self.algorithm.temperature, trunk=shared, draw=draw, shift=shift)
+
+    @torch.no_grad()
+    def _asked_reference(self, rows: Batch, trunk: Tensor | None) -> Outputs:
+        """Log-probabilities of the reference."""
+        assert self.reference is not None
+        self._make_room(self.reference)
+        shared = trunk if self.reference.start else None
+        return self.reference(rows, {"logp"}, temperature=self.algorithm.temperature, trunk=shared)
+
+    def _make_room(self, network: Network) -> None:
+        """Where several networks are trained, only the one that is run has its weights in the dtype of its products as well.
+
+        They share the memory of these casts, and one after another is run for all rows. A single one keeps its casts: it is
+        not made to cast its weights again for each batch.
+        """
+        if len(self.networks) > 1:
+            for other in (*self.networks.values(), self.reference):
+                if other is not None and other.base is not network.base:
+                    network.base.cast.take_from(other.base.cast)
 
     @torch.no_grad()
     def _gathered(self, batch: Batch, micros: list[Tensor], trunks: Mapping[int, Tensor | None]) -> Batch:
@@ -225,19 +252,16 @@ class Learner:
                 stream = found.setdefault(name, values.new_zeros(batch.ids.shape))
                 stream[index, : values.shape[1]] = values
 
-        for index in micros if reads else ():
-            if planning.pretraining(batch, index):
-                continue
-            rows, trunk = batch.rows(index), trunks[int(index[0])]
-            for role, network in self.networks.items():
-                if asked[role]:
-                    outputs = self._forward(network, role, rows, trunk, want=asked[role])
-                    for kind, stream in STREAMS.items():
-                        put(stream, index, getattr(outputs, kind) if kind in asked[role] else None)
-            if self.reference is not None:
-                shared = trunk if self.reference.start else None
-                outputs = self.reference(rows, {"logp"}, temperature=self.algorithm.temperature, trunk=shared)
-                put("ref", index, outputs.logp)
+        scored = [index for index in micros if reads and not planning.pretraining(batch, index)]
+        for index in scored if self.reference is not None else ():
+            put("ref", index, self._asked_reference(batch.rows(index), trunks[int(index[0])]).logp)
+        if self.reference is not None:
+            self.reference.base.rest()
+        for role, network in reversed(list(self.networks.items())):  # the first is trained next, and has its casts then
+            for index in scored if asked[role] else ():
+                outputs = self._forward(network, role, batch.rows(index), trunks[int(index[0])], want=asked[role])
+                for kind, stream in STREAMS.items():
+                    put(stream, index, getattr(outputs, kind) if kind in asked[role] else None)
         return batch.with_(streams={name: stream.to(batch.mask.dtype) for name, stream in found.items()})
 
     @torch.no_grad()

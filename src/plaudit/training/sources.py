@@ -13,6 +13,7 @@ from plaudit.data.collate import collate_rollouts
 from plaudit.data.encode import Encoded
 from plaudit.engines.base import Engine, require_token_ids
 from plaudit.engines.torch_engine import TorchEngine
+from plaudit.models.machine import trim
 from plaudit.rewards.base import Context, TrainerState
 from plaudit.rewards.mix import RewardMix
 from plaudit.rewards.mix import metrics as reward_metrics
@@ -167,6 +168,7 @@ class Rollouts:
             return [found[start : start + n] for start in range(0, len(found), n)]
 
         filled = fill(self.feed, step, self.rounds, ask)
+        self._rest()
         kept = [(place, item) for place, group in enumerate(filled.trained) for item in group if item.reward is not None]
         if not kept:
             raise UserError(f"step {step + 1}: no answer has a reward; let at least one reward function apply to every prompt")
@@ -249,6 +251,12 @@ class Rollouts:
         tokens("generated", sum(len(completion.tokens) for completion in completions))
         return completions, seconds
 
+    def _rest(self) -> None:
+        """The engine's memory is free for what comes now: after an update it needs other weights anyway."""
+        if isinstance(self.engine, TorchEngine):
+            self.engine.unload()
+        trim()
+
     def _seed(self, step: int, number: int = 0) -> int:
         """Of a round of a step; a prompt that comes up in two rounds has other answers in each."""
         return int(content_hash([self.seed, step, *([number] if number else [])]), 16) >> 1
@@ -256,7 +264,9 @@ class Rollouts:
     def sampled(self, prompts: Sequence[Prompt], step: int, learner: Learner, n: int = 1) -> list[Scored]:
         """`n` rewarded answers to each prompt, with the seeds of evaluations."""
         self.asked = {}
-        return self._answer(prompts, n, self._seed(-1), step, learner)[0]
+        scored = self._answer(prompts, n, self._seed(-1), step, learner)[0]
+        self._rest()
+        return scored
 
     def sample(self, item: Scored) -> JSON:
         """An answer as samples.jsonl keeps it."""

@@ -28,6 +28,7 @@ from plaudit.core.logprob import WIDE
 from plaudit.models.adapters import AdapterConfig
 from plaudit.models.attention import KEPT as KEPT_WEIGHTS
 from plaudit.models.attention import SHORT
+from plaudit.models.families import unknown
 from plaudit.training.estimate.fleet import Fleet, Judge, optimizer_bytes
 from plaudit.training.estimate.parts import Memory
 from plaudit.training.estimate.passes import Pass
@@ -72,6 +73,9 @@ def activations(ships: Fleet, one: Pass, *, bf16: bool, checkpointing: bool, gpu
 def memory(ships: Fleet, options: Resolved, heavy: Pass, eaten: Meal, *, bf16: bool, gpu: bool = False) -> Memory:
     """The largest moment of a run: building it, sampling, updating, writing a checkpoint, saving the trained model."""
     held = standing(ships, options, bf16=bf16)
+    engine = _engine(ships, options, bf16=bf16) if ships.online else {}
+    if gpu or unknown(ships.model.config):  # else its memory is given back when sampling ends (`TorchEngine.unload`)
+        held |= engine
     update = _update(ships, options, heavy, bf16=bf16, gpu=gpu)
     later = {**held, "not given back by the allocator": 0 if gpu else round(RETAINED * update[KEPT])}
     moments: dict[str, dict[str, int]] = {
@@ -81,7 +85,7 @@ def memory(ships: Fleet, options: Resolved, heavy: Pass, eaten: Meal, *, bf16: b
         "saving": {**later, **_saving(ships, options)},
     }
     if ships.online:
-        moments["rollout"] = {**held, **_rollout(ships, options, eaten, bf16=bf16)}
+        moments["rollout"] = {**held, **engine, **_rollout(ships, options, eaten, bf16=bf16)}
     sums = {name: sum(parts.values()) for name, parts in moments.items()}
     moment = max(sums, key=sums.__getitem__)
     return Memory({name: size for name, size in moments[moment].items() if size}, moment, sums)
@@ -97,7 +101,7 @@ def standing(ships: Fleet, options: Resolved, *, bf16: bool) -> dict[str, int]:
     elif ships.lora and adapter.load_in_8bit:
         base = n
     roles = sum(role.trained for role in ships.roles)
-    found = {
+    return {
         "frozen base": base if ships.lora or ships.reference else 0,
         "adapters and heads" if ships.lora else "trained weights": 4 * roles,
         "gradients": 4 * roles,
@@ -105,10 +109,12 @@ def standing(ships: Fleet, options: Resolved, *, bf16: bool) -> dict[str, int]:
         "reward models": sum(_judge_bytes(judge, bf16=bf16) for judge in ships.judges),
         "independent reward model": _judge_bytes(ships.independent, bf16=bf16) if ships.independent else 0,
     }
-    if ships.online:
-        found["engine's copy of the weights"] = n * (2 if bf16 else 4)
-        found["engine's KV cache"] = cache_bytes(ships, options, bf16=bf16)
-    return found
+
+
+def _engine(ships: Fleet, options: Resolved, *, bf16: bool) -> dict[str, int]:
+    """What the engine holds while answers are sampled."""
+    weights = ships.model.parameters * (2 if bf16 else 4)
+    return {"engine's copy of the weights": weights, "engine's KV cache": cache_bytes(ships, options, bf16=bf16)}
 
 
 def _judge_bytes(judge: Judge, *, bf16: bool) -> int:

@@ -7,7 +7,8 @@ import torch
 
 from plaudit.config import load
 from plaudit.engines import kernels
-from plaudit.models import passes
+from plaudit.models import attention, head_kernel, passes
+from plaudit.models.products import tiled
 from plaudit.training.build import build
 from plaudit.training.folder import RunFolder
 from plaudit.training.progress import Silent
@@ -46,7 +47,7 @@ def test_a_run_that_began_without_a_compiler_goes_on_with_torch(options, tmp_pat
         assert opened(options, tmp_path, resume=True).source.kernels == "torch"
         assert passes.passes_for(torch.device("cpu"), torch.float32).name == "torch"
     finally:
-        passes.use("compiled")
+        passes.use("tiled")
     events = (tmp_path / "run" / "events.log").read_text()
     assert "sampling with torch kernels as before" in events and "training with torch kernels as before" in events
 
@@ -57,5 +58,21 @@ def test_a_run_whose_kernels_cannot_be_had_says_so(options, tmp_path, monkeypatc
     monkeypatch.setattr(passes, "library", lambda: None)
     assert opened(options, tmp_path, resume=True).source.kernels == "torch"
     events = (tmp_path / "run" / "events.log").read_text()
-    for what in ("sampling", "training"):
-        assert f"{what} was done with compiled kernels, which cannot be had here" in events
+    for what, before in (("sampling", "compiled"), ("training", passes.KERNELS[1 + (tiled() is not None)])):
+        assert f"{what} was done with {before} kernels, which cannot be had here" in events
+
+
+def test_each_kind_of_kernels_can_be_chosen(monkeypatch):
+    """And those of matrix units where there are such units."""
+    cpu, low = torch.device("cpu"), torch.zeros(1, 1, dtype=torch.bfloat16)
+    try:
+        for number, kind in enumerate(passes.KERNELS[: 2 + (tiled() is not None)]):
+            assert passes.use(kind) and passes.in_use(cpu) == kind
+            assert passes.passes_for(cpu, torch.bfloat16).name == ("compiled" if number else "torch")
+            fused = attention.fused(cpu, low.dtype, 64, passes.passes_for(cpu, low.dtype))
+            on_units = (head_kernel.serves(low, None, None) is not None, fused)
+            assert on_units == (kind == "tiled", kind == "tiled")
+        monkeypatch.setattr(passes, "tiled", lambda: None)
+        assert not passes.use("tiled") and passes.in_use(cpu) == "compiled"
+    finally:
+        passes.use("tiled")

@@ -259,7 +259,7 @@ def attend_rows(query: Tensor, key: Tensor, value: Tensor, grid: Grid, passes: P
 
 def fused(device: torch.device, dtype: torch.dtype, size: int, passes: Passes) -> bool:
     """Whether `attend_rows` is one compiled kernel where lines are causal: heads of `size` numbers in `dtype`."""
-    return passes.name == "compiled" and attention_kernel.serves(device, dtype, size)
+    return passes.products.name == "tiled" and attention_kernel.serves(device, dtype, size)
 
 
 def stepped(width: int) -> int:

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from plaudit.models import native
-from plaudit.models.products import Tiled, tiled
+from plaudit.models.passes import passes_for
+from plaudit.models.products import Tiled
 
 Tensor = torch.Tensor
 SOURCE = Path(__file__).with_name("head.cpp")
@@ -37,10 +38,10 @@ def library() -> ctypes.CDLL | None:
 
 def serves(computed: Tensor | None, bias: Tensor | None, softcap: float | None) -> Tiled | None:
     """What makes the products where a head with this weight is for this module; else None."""
-    if computed is None or computed.dtype != torch.bfloat16 or computed.device.type != "cpu":
+    if computed is None or computed.dtype != torch.bfloat16 or bias is not None or softcap is not None:
         return None
-    products = tiled() if bias is None and softcap is None else None
-    return products if products is not None and library() is not None else None
+    products = passes_for(computed.device, computed.dtype).products
+    return products if isinstance(products, Tiled) and library() is not None else None
 
 
 def logprob(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from plaudit.models import native
-from plaudit.models.products import Products, tiled
+from plaudit.models.products import Products, Tiled, tiled
 
 Tensor = torch.Tensor
 SOURCE = Path(__file__).with_name("passes.cpp")
@@ -46,27 +46,31 @@ def _functions() -> dict[str, tuple[Any, ...]]:
     return norms | {f"{name}_{kind}": arguments for name, arguments in OTHERS.items() for kind in TYPES}
 
 
-_chosen = {"compiled": True}
+KERNELS = ("torch", "compiled", "tiled")
+"""What training may take: torch alone; passes compiled for a CPU; with them matrix products, attention and log-probabilities on
+its matrix units, in bfloat16."""
+_chosen = {"kernels": "tiled"}
 
 
 def use(kernels: str) -> bool:
-    """Take compiled passes where they serve, or torch's everywhere in this process; False where they cannot be had."""
-    _chosen["compiled"] = kernels == "compiled"
+    """Take these kernels, where they serve, in this process, and no later ones of `KERNELS`; False where they cannot be had."""
+    _chosen["kernels"] = kernels
     return in_use(torch.device("cpu")) == kernels
 
 
 def in_use(device: torch.device) -> str:
-    """compiled or torch: what bfloat16 and float32 take there."""
-    return passes_for(device, torch.float32).name
+    """The last of `KERNELS` that bfloat16 takes there."""
+    found = passes_for(device, torch.bfloat16)
+    return found.products.name if isinstance(found.products, Tiled) else found.name
 
 
 def passes_for(device: torch.device, dtype: torch.dtype) -> Passes:
     """Compiled where that serves (a CPU, a compiler, no float64) and is not switched off, else torch's."""
-    serves = _chosen["compiled"] and device.type == "cpu" and dtype in (torch.bfloat16, torch.float32)
-    found = library() if serves else None
+    level = KERNELS.index(_chosen["kernels"])
+    found = library() if level and device.type == "cpu" and dtype in (torch.bfloat16, torch.float32) else None
     if found is None:
         return Passes()
-    return Compiled(found, (tiled() if dtype == torch.bfloat16 else None) or Products())
+    return Compiled(found, tiled() if level > 1 and dtype == torch.bfloat16 else None)
 
 
 class Passes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +22,7 @@ from plaudit.models.dropout import Draw
 from plaudit.models.machine import trim
 from plaudit.models.network import Network
 from plaudit.training import planning, regularise
+from plaudit.training.asked import Asked
 from plaudit.training.averaging import Average
 from plaudit.training.optimizers import Optimizer
 from plaudit.training.options import OptimizerConfig
@@ -32,9 +32,6 @@ from plaudit.training.steplog import StepLog, added
 from plaudit.training.usage import counted
 
 Tensor = torch.Tensor
-STREAMS = {"logp": "old", "entropy": "entropy", "value": "value"}
-"""What a network gives -> the stream that a scoring pass keeps it in."""
-
 AVERAGE = "average"
 """A checkpoint's averaged weights of a role stand in `<role>.average`."""
 
@@ -63,10 +60,12 @@ class Learner:
     steps: int = 0
     optimizers: dict[str, Optimizer] = field(init=False)
     average: Average | None = field(init=False, default=None)
+    asked: Asked = field(init=False)
     stepped: bool = field(init=False, default=False)
     """Whether this process has taken an optimiser step."""
 
     def __post_init__(self) -> None:
+        self.asked = Asked(self.algorithm, self.networks, self.reference)
         self.optimizers = {role: Optimizer(network, self.optimizer) for role, network in self.networks.items()}
         for network in self.networks.values():
             network.base.cast.collecting = network.whole
@@ -92,7 +91,7 @@ class Learner:
         minis = self.plan(batch)
         micros = [micro for mini in minis for micro in mini]
         trunks = self._trunks(batch, micros)
-        return self.algorithm.prepare(self._annotate(batch, micros, trunks), self.total), minis, trunks
+        return self.algorithm.prepare(self.asked.annotate(batch, micros, trunks), self.total), minis, trunks
 
     # -- the step ---------------------------------------------------------------------------------------------------
 
@@ -177,43 +176,9 @@ class Learner:
         want = self.algorithm.networks[role] | ({"hidden"} if self.regularisation.r_drop_alpha else set())
 
         def forward(draw: Draw | None, shift: Tensor | None) -> Outputs:
-            return self._forward(network, role, micro, trunk, draw, want, shift)
+            return self.asked.forward(network, role, micro, trunk, draw, want, shift)
 
         return regularise.backward(self.regularisation, self.algorithm, network, micro, draw, forward)
-
-    def _forward(
-        self,
-        network: Network,
-        role: str,
-        micro: Batch,
-        trunk: Tensor | None,
-        draw: Draw | None = None,
-        want: AbstractSet[str] | None = None,
-        shift: Tensor | None = None,
-    ) -> Outputs:
-        self._make_room(network)
-        shared = trunk if network.start else None
-        want = self.algorithm.networks[role] if want is None else want
-        return network(micro, want, temperature=self.algorithm.temperature, trunk=shared, draw=draw, shift=shift)
-
-    @torch.no_grad()
-    def _asked_reference(self, rows: Batch, trunk: Tensor | None) -> Outputs:
-        """Log-probabilities of the reference."""
-        assert self.reference is not None
-        self._make_room(self.reference)
-        shared = trunk if self.reference.start else None
-        return self.reference(rows, {"logp"}, temperature=self.algorithm.temperature, trunk=shared)
-
-    def _make_room(self, network: Network) -> None:
-        """Where several networks are trained, only the one that is run has its weights in the dtype of its products as well.
-
-        They share the memory of these casts, and one after another is run for all rows. A single one keeps its casts: it is
-        not made to cast its weights again for each batch.
-        """
-        if len(self.networks) > 1:
-            for other in (*self.networks.values(), self.reference):
-                if other is not None and other.base is not network.base:
-                    network.base.cast.take_from(other.base.cast)
 
     @torch.no_grad()
     def _gathered(self, batch: Batch, micros: list[Tensor], trunks: Mapping[int, Tensor | None]) -> Batch:
@@ -225,44 +190,12 @@ class Learner:
         for index in apart or micros:
             micro = batch.rows(index)
             for role, network in self.networks.items():
-                outputs = self._forward(network, role, micro, trunks[int(index[0])])
+                outputs = self.asked.forward(network, role, micro, trunks[int(index[0])])
                 for name, part in self.algorithm.statistics(outputs, micro).items():
                     sums[name] = sums[name] + part if name in sums else part
         return batch.with_(sides={name: self.total(part).expand(len(batch)) for name, part in sums.items()})
 
-    # -- before the step --------------------------------------------------------------------------------------------
-
-    @counted("scoring")
-    def _trunks(self, batch: Batch, micros: list[Tensor]) -> dict[int, Tensor | None]:
-        """What the shared frozen layers make of each micro-batch, by its first row: once for all networks and passes."""
-        users = [n for n in (*self.networks.values(), self.reference) if n is not None and n.start]
-        users = [] if self.regularisation.moves_embeddings else users
-        return {int(m[0]): users[0].trunk(batch.rows(m)) if users else None for m in micros}
-
-    @counted("scoring")
-    @torch.no_grad()
-    def _annotate(self, batch: Batch, micros: list[Tensor], trunks: Mapping[int, Tensor | None]) -> Batch:
-        """The streams that the algorithm reads (old, entropy, value, ref); a network that none of them needs is not run."""
-        reads = self.algorithm.reads
-        asked = {role: {k for k in self.algorithm.networks[role] if STREAMS.get(k) in reads} for role in self.networks}
-        found: dict[str, Tensor] = {}
-
-        def put(name: str, index: Tensor, values: Tensor | None) -> None:
-            if values is not None:
-                stream = found.setdefault(name, values.new_zeros(batch.ids.shape))
-                stream[index, : values.shape[1]] = values
-
-        scored = [index for index in micros if reads and not planning.pretraining(batch, index)]
-        for index in scored if self.reference is not None else ():
-            put("ref", index, self._asked_reference(batch.rows(index), trunks[int(index[0])]).logp)
-        if self.reference is not None:
-            self.reference.base.rest()
-        for role, network in reversed(list(self.networks.items())):  # the first is trained next, and has its casts then
-            for index in scored if asked[role] else ():
-                outputs = self._forward(network, role, batch.rows(index), trunks[int(index[0])], want=asked[role])
-                for kind, stream in STREAMS.items():
-                    put(stream, index, getattr(outputs, kind) if kind in asked[role] else None)
-        return batch.with_(streams={name: stream.to(batch.mask.dtype) for name, stream in found.items()})
+    # -- beside the step --------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
@@ -272,10 +205,10 @@ class Learner:
         weights: dict[str, float] = {}
         for batch in batches:
             batch, micros, trunks = self._whole(batch.to(self.device))
-            batch = self.algorithm.prepare(self._annotate(batch, micros, trunks), self.total)
+            batch = self.algorithm.prepare(self.asked.annotate(batch, micros, trunks), self.total)
             batch = self._gathered(batch, micros, trunks)
             for role, network in self.networks.items():
-                outputs = self._forward(network, role, batch, trunks[0])
+                outputs = self.asked.forward(network, role, batch, trunks[0])
                 divided = batch.sums()
                 for name, term in self.algorithm.loss(outputs, batch).items():
                     sums[name] = sums.get(name, 0.0) + float((term * batch.weight[name]).sum())
@@ -283,6 +216,9 @@ class Learner:
                 moments = added(moments, self.algorithm.metrics(outputs, batch))
         loss = sum(value / weights[name] for name, value in sums.items() if weights[name])
         return {"loss": loss, **self.algorithm.summarise(moments)}
+
+    def _trunks(self, batch: Batch, micros: list[Tensor]) -> dict[int, Tensor | None]:
+        return self.asked.trunks(batch, micros, moved=self.regularisation.moves_embeddings)
 
     def _whole(self, batch: Batch) -> tuple[Batch, list[Tensor], dict[int, Tensor | None]]:
         """A batch that is run at once: arranged, its one micro-batch, and the trunk where more than one pass needs it."""

@@ -126,7 +126,11 @@ def train(
 
 @contextmanager
 def _left_alone() -> Iterator[None]:
-    """What exists now is not looked through for garbage within the block: a model's objects are many, and stay."""
+    """What exists now is not looked through for garbage within the block: a model's objects are many, and stay.
+
+    What is garbage by now goes first: it would stay as well.
+    """
+    gc.collect()
     gc.freeze()
     try:
         yield

@@ -11,11 +11,11 @@ from plaudit.algorithms.base import Algorithm
 from plaudit.config import Resolved
 from plaudit.models import flops
 from plaudit.models.flops import Shape
+from plaudit.training.asked import STREAMS
 from plaudit.training.estimate.fleet import Fleet, Judge, Role
 from plaudit.training.estimate.parts import Counts, Work
 from plaudit.training.estimate.passes import Cut, Pass, cut, rows_apart
 from plaudit.training.estimate.rows import Meal, rollouts
-from plaudit.training.learner import STREAMS
 from plaudit.training.options import RolloutConfig, TrainingConfig
 from plaudit.training.regularise import RegularisationConfig
 

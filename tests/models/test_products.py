@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from plaudit.models import attention_kernel, head_kernel
 from plaudit.models.products import Products, Sum, tiled
 
 BF16 = torch.bfloat16
@@ -103,3 +104,9 @@ def test_gradients_that_do_not_lie_together_are_added_to_all_the_same():
 def test_other_dtypes_are_left_to_torch():
     a, b = drawn(5, 6).double(), drawn(6, 7).double()
     assert torch.equal(tiled().total((a, b)), a @ b)
+
+
+@needs_units
+def test_where_products_have_matrix_units_attention_and_log_probabilities_have_them_too():
+    """A source that does not compile is told of and done without: here it must compile."""
+    assert attention_kernel.library() is not None and head_kernel.library() is not None

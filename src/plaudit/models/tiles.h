@@ -14,7 +14,7 @@
 namespace {
 
 constexpr long SIDE = 16, DEEP = 32;          // rows or columns of a tile of floats; numbers that are summed by one product
-constexpr long AHEAD = 8 * DEEP;              // how far along a line memory is asked for before it is read
+constexpr long EARLY = 8 * DEEP;              // how far along a line memory is asked for before it is read
 constexpr long TILE = SIDE * DEEP;            // numbers of a tile in bfloat16
 inline long up_to(long count, long step) { return (count + step - 1) / step * step; }
 
@@ -96,7 +96,7 @@ inline void tile_of_lines_turned(const bf16 *from, long stride, long columns, lo
     __m512i line[16];
     for (long i = 0; i < SIDE; i++) {
         line[i] = i < columns ? thirty_two(from + i * stride, depth) : _mm512_setzero_si512();
-        if (i < columns) _mm_prefetch((const char *)(from + i * stride + AHEAD), _MM_HINT_T0);
+        if (i < columns) _mm_prefetch((const char *)(from + i * stride + EARLY), _MM_HINT_T0);
     }
     mirror(line);
     for (long j = 0; j < SIDE; j++) _mm512_storeu_si512(to + j * DEEP, line[j]);

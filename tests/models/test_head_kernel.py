@@ -25,15 +25,12 @@ def given(dtype, count=N):
 def run(by, dtype, *, entropy, count=N, **options):
     """logp, entropy, and the gradients of hidden states and weight."""
     hidden, weight, targets = given(dtype, count)
-    if by == "kernel":
-        low = weight.detach().to(BF16)
-        settings = {"temperature": 1.0, "chunk": 512, "collecting": False} | options
-        found = logprob(hidden, weight, low, targets, serves(low, None, None), **settings)
-    else:
-        low = None if dtype == F64 else weight.detach().to(BF16)
-        found = head_logprob(hidden, weight, targets, computed=low, **options)
+    low = None if dtype == F64 else weight.detach().to(BF16)
+    found = by(hidden, weight, targets, computed=low, **options)
     ways = torch.linspace(-1, 1, count, dtype=F64), torch.linspace(1, -0.5, count, dtype=F64)
-    total = (found[0].double() * ways[0]).sum() + (found[1].double() * ways[1]).sum() * entropy
+    total = (found[0].double() * ways[0]).sum()
+    if entropy:  # else nothing comes back for it, which goes another way
+        total = total + (found[1].double() * ways[1]).sum()
     total.backward()
     return {name: x.detach().double() for name, x in zip(NAMES, (*found, hidden.grad, weight.grad), strict=True)}
 
@@ -46,9 +43,9 @@ def apart(a, b):
 @pytest.mark.parametrize("entropy", [False, True])
 @pytest.mark.parametrize("chunk", [512, 10])
 def test_no_further_from_float64_than_the_slow_twin(entropy, temperature, chunk):
-    exact = run("slow", F64, entropy=entropy, temperature=temperature)
-    ours = apart(run("kernel", F32, entropy=entropy, temperature=temperature, chunk=chunk), exact)
-    slow = apart(run("slow", F32, entropy=entropy, temperature=temperature, chunk=chunk), exact)
+    exact = run(head_logprob, F64, entropy=entropy, temperature=temperature)
+    ours = apart(run(logprob, F32, entropy=entropy, temperature=temperature, chunk=chunk), exact)
+    slow = apart(run(head_logprob, F32, entropy=entropy, temperature=temperature, chunk=chunk), exact)
     for name, error in ours.items():
         assert error < 1.2 * slow[name] + 1e-6, (name, error, slow[name])
 
@@ -56,9 +53,9 @@ def test_no_further_from_float64_than_the_slow_twin(entropy, temperature, chunk)
 def test_a_gradient_is_collected_in_what_stands_there():
     hidden, weight, targets = given(F32)
     low = weight.detach().to(BF16)
-    apart_from_it = run("kernel", F32, entropy=True)["weight"]
+    apart_from_it = run(logprob, F32, entropy=True)["weight"]
     for turn in (1, 2):
-        found = logprob(hidden, weight, low, targets, serves(low, None, None), temperature=1.0, chunk=20, collecting=True)
+        found = logprob(hidden, weight, targets, computed=low, chunk=20, collecting=True)
         ways = torch.linspace(-1, 1, N), torch.linspace(1, -0.5, N)
         ((found[0] * ways[0]).sum() + (found[1] * ways[1]).sum()).backward()
         assert float((weight.grad - turn * apart_from_it).abs().max()) < 1e-5 * float(weight.grad.abs().max())
@@ -70,11 +67,11 @@ def test_neither_threads_nor_tokens_beside_a_token_change_its_bits():
         found = []
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(run("kernel", F32, entropy=True))
+            found.append(run(logprob, F32, entropy=True))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
-    few = run("kernel", F32, entropy=False, count=5)
+    few = run(logprob, F32, entropy=False, count=5)
     assert torch.equal(few["logp"], found[0]["logp"][:5]) and torch.equal(few["entropy"], found[0]["entropy"][:5])
 
 
@@ -82,7 +79,7 @@ def test_a_frozen_head_gets_no_gradient():
     hidden, weight, targets = given(F32)
     weight.requires_grad_(False)
     low = weight.to(BF16)
-    logp, _ = logprob(hidden, weight, low, targets, serves(low, None, None), temperature=1.0, chunk=512, collecting=True)
+    logp, _ = logprob(hidden, weight, targets, computed=low, collecting=True)
     logp.sum().backward()
     assert weight.grad is None and hidden.grad is not None
 
@@ -90,5 +87,7 @@ def test_a_frozen_head_gets_no_gradient():
 def test_what_it_is_not_for():
     low = torch.zeros(4, 4, dtype=BF16)
     assert serves(None, None, None) is None and serves(low.float(), None, None) is None
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        logprob(torch.zeros(2, 4), torch.zeros(4, 4), torch.zeros(2, dtype=torch.long), computed=low, temperature=0.0)
     assert serves(low, torch.zeros(4), None) is None and serves(low, None, 30.0) is None
     assert head_kernel.library() is not None

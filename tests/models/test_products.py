@@ -40,8 +40,8 @@ def test_a_sum_has_its_parts_its_bias_and_its_scale(products):
     """(1 2) (3 4)^T = 11, (5) (6) = 30; twice their sum and 7 is 89; by rows."""
     one, two = torch.tensor([[1.0, 2], [0, 1]], dtype=BF16), torch.tensor([[5.0], [1]], dtype=BF16)
     pairs = [(one, torch.tensor([[3.0], [4]], dtype=BF16)), (two, torch.tensor([[6.0]], dtype=BF16))]
-    (found,) = products().totals([Sum(pairs, torch.tensor([7.0], dtype=BF16), 2.0)])
-    assert found.tolist() == [[89.0], [27.0]]
+    found, bare = products().totals([Sum(pairs, torch.tensor([7.0], dtype=BF16), 2.0), Sum(pairs, scale=2.0)])
+    assert found.tolist() == [[89.0], [27.0]] and bare.tolist() == [[82.0], [20.0]]
 
 
 @needs_units

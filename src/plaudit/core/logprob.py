@@ -154,25 +154,26 @@ class _HeadLogprob(torch.autograd.Function):
             grad_hidden = (grad_logp[:, None] * towards).to(ctx.dtype)
             needs[0] = False
         master = ctx.master if needs[1] else None
-        grads = [
-            torch.zeros_like(x, dtype=head.statistics) if need and (x is not weight or master is None) else None
-            for x, need in zip((hidden, weight, bias), needs, strict=True)
-        ]
         if master is not None:
-            master.grad = grads[1] = torch.zeros_like(master) if master.grad is None else master.grad
+            master.grad = torch.zeros_like(master) if master.grad is None else master.grad
+        makes = (needs[0], needs[1] and master is None, needs[2])
+        grads = [
+            torch.zeros_like(x, dtype=head.statistics) if made else None
+            for x, made in zip((hidden, weight, bias), makes, strict=True)
+        ]
         if any(needs):
+            collected = [grads[0], grads[1] if master is None else master.grad, grads[2]]
             given = hidden.to(head.weight.dtype)
             g = torch.zeros_like(lse) if grad_logp is None else grad_logp
             for start in range(0, len(hidden), ctx.chunk):
                 part = slice(start, min(start + ctx.chunk, len(hidden)))
                 way = None if grad_entropy is None else (grad_entropy[part], entropy[part])
-                _chunk_backward(head, given[part], targets[part], lse[part], g[part], way, part, grads)
+                _chunk_backward(head, given[part], targets[part], lse[part], g[part], way, part, collected)
         made = (
             None if x is None else x.to(kind) for x, kind in zip(grads, (ctx.dtype, weight.dtype, weight.dtype), strict=True)
         )
-        first, for_weight, for_bias = made
-        for_weight = None if master is not None else for_weight
-        return (grad_hidden if first is None else first), for_weight, for_bias, *[None] * 7
+        first, *others = made
+        return (grad_hidden if first is None else first), *others, *[None] * 7
 
 
 def _chunk_backward(

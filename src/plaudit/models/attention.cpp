@@ -325,8 +325,6 @@ template <class F> void each(const Standing &s, int threads, F task) {
 
 }  // namespace
 
-extern "C" void tiles_work(int *yes) { *yes = tiles_allowed(); }
-
 extern "C" void attend(const int64_t *places, const int64_t *counts, const int64_t *starts, long lines, long width, long heads,
                        long kv_heads, long size, const void *query, const void *key, const void *value, void *out, float *sums,
                        int threads) {
@@ -351,6 +349,4 @@ extern "C" void attend_back(const int64_t *places, const int64_t *counts, const 
     };
     more_key ? run((float *)grad_key, (float *)grad_value) : run((bf16 *)grad_key, (bf16 *)grad_value);
 }
-#else
-extern "C" void tiles_work(int *yes) { *yes = 0; }
 #endif

@@ -7,7 +7,7 @@ float32 here; the twin rounds each step to bfloat16.
 from __future__ import annotations
 
 import ctypes
-from ctypes import byref, c_int, c_long, c_void_p
+from ctypes import c_int, c_long, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,12 +16,12 @@ from typing import Any
 import torch
 
 from plaudit.models import native
+from plaudit.models.products import tiled
 
 Tensor = torch.Tensor
 SOURCE = Path(__file__).with_name("attention.cpp")
 STANDING = (c_void_p,) * 3 + (c_long,) * 5
-FUNCTIONS = {"tiles_work": (c_void_p,)}
-KERNELS = {"attend": STANDING + (c_void_p,) * 5 + (c_int,), "attend_back": STANDING + (c_void_p,) * 11 + (c_int,)}
+FUNCTIONS = {"attend": STANDING + (c_void_p,) * 5 + (c_int,), "attend_back": STANDING + (c_void_p,) * 11 + (c_int,)}
 DEEP = 32
 """Numbers that one product of the units sums: heads are a multiple of it."""
 LARGEST = 128
@@ -48,17 +48,8 @@ class Standing:
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """attention.cpp, compiled; None without a compiler, matrix units, or the system's leave to use them."""
-    found = native.library(SOURCE, "training", lambda: FUNCTIONS)
-    yes = c_int(0)
-    if found is not None:
-        found.tiles_work(byref(yes))
-    if found is None or not yes.value:
-        return None
-    for name, arguments in KERNELS.items():
-        function = getattr(found, name)
-        function.argtypes, function.restype = arguments, None
-    return found
+    """attention.cpp, compiled; None without a compiler, matrix units, or the system's leave to use them (`products.tiled`)."""
+    return None if tiled() is None else native.library(SOURCE, "training", lambda: FUNCTIONS)
 
 
 def serves(device: torch.device, dtype: torch.dtype, size: int) -> bool:

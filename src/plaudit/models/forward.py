@@ -16,9 +16,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from plaudit.core.batch import Batch, Outputs
-from plaudit.core.logprob import head_logprob
 from plaudit.models.families import Architecture, Family, architecture, context, steady_length, unknown
-from plaudit.models.head_kernel import logprob, serves
+from plaudit.models.head_kernel import logprob
 from plaudit.models.heads import OrdinalHead
 from plaudit.models.layout import Layout
 from plaudit.models.lean import Cast, Walk, embed, run_layers
@@ -204,24 +203,18 @@ def read(
     if want & {"logp", "entropy"}:
         assert output_head is not None
         weight, bias = output_head
-        targets, products = batch.ids[row, token], serves(computed, bias, softcap)
-        if products is not None and computed is not None:
-            logp, entropy = logprob(
-                before, weight, computed, targets, products, temperature=temperature, chunk=chunk, collecting=collecting
-            )
-        else:
-            logp, entropy = head_logprob(
-                before,
-                weight,
-                targets,
-                bias=bias,
-                temperature=temperature,
-                softcap=softcap,
-                chunk=chunk,
-                with_entropy="entropy" in want,
-                computed=computed,
-                collecting=collecting,
-            )
+        logp, entropy = logprob(
+            before,
+            weight,
+            batch.ids[row, token],
+            bias=bias,
+            temperature=temperature,
+            softcap=softcap,
+            chunk=chunk,
+            with_entropy="entropy" in want,
+            computed=computed,
+            collecting=collecting,
+        )
         found["logp"] = _stream(batch, row, token, logp)
         if "entropy" in want:
             found["entropy"] = _stream(batch, row, token, entropy)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from plaudit.core.logprob import head_logprob
 from plaudit.models import native
 from plaudit.models.passes import passes_for
 from plaudit.models.products import Tiled
@@ -47,52 +48,58 @@ def serves(computed: Tensor | None, bias: Tensor | None, softcap: float | None) 
 def logprob(
     hidden: Tensor,
     weight: Tensor,
-    computed: Tensor,
     targets: Tensor,
-    products: Tiled,
     *,
-    temperature: float,
-    chunk: int,
-    collecting: bool,
+    bias: Tensor | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    chunk: int = 128,
+    with_entropy: bool = True,
+    computed: Tensor | None = None,
+    collecting: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """(log-probability of each target, entropy of its distribution) [N] in float32.
+    """`head_logprob`, by the kernels where they serve: then entropies are there in any case."""
+    products = serves(computed, bias, softcap) if temperature > 0 else None
+    if products is not None:
+        how = _How(products, 1 / temperature, chunk, collecting)
+        return _Logprob.apply(hidden, weight, targets, computed, how)  # type: ignore[no-untyped-call, no-any-return]
+    settings: dict[str, Any] = {"bias": bias, "temperature": temperature, "softcap": softcap, "chunk": chunk}
+    return head_logprob(
+        hidden, weight, targets, **settings, with_entropy=with_entropy, computed=computed, collecting=collecting
+    )
 
-    hidden [N, D], targets [N]; `computed` [V, D] is `weight` in bfloat16; `collecting` as in `head_logprob`.
-    """
-    return _Logprob.apply(hidden, weight, computed, targets, products, temperature, chunk, collecting)  # type: ignore
+
+@dataclass(frozen=True)
+class _How:
+    """products; heat: 1 / temperature; chunk: tokens that are taken together; collecting as in `head_logprob`."""
+
+    products: Tiled
+    heat: float
+    chunk: int
+    collecting: bool
 
 
 class _Logprob(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        computed: Tensor,
-        targets: Tensor,
-        products: Tiled,
-        temperature: float,
-        chunk: int,
-        collecting: bool,
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, computed: Tensor, how: _How
     ) -> tuple[Tensor, Tensor]:
         low, targets = hidden.to(torch.bfloat16).contiguous(), targets.contiguous()
-        given = low.split(chunk)
         wants = ctx.needs_input_grad[0]
-        found = [
-            _chunk(part, computed, own, products, 1 / temperature, wants)
-            for part, own in zip(given, targets.split(chunk), strict=True)
-        ]
+        pieces = zip(low.split(how.chunk), targets.split(how.chunk), strict=True)
+        found = [_chunk(part, computed, own, how, wants) for part, own in pieces]
         logp, entropy, lse = (torch.cat([one[i] for one in found]) for i in range(3))
         towards = torch.cat([one[3] for one in found]) if wants else None
         ctx.save_for_backward(low, computed, targets, lse, entropy, towards)
-        ctx.weight, ctx.products, ctx.heat, ctx.chunk = weight, products, 1 / temperature, chunk
-        ctx.collecting, ctx.dtype = collecting and weight.is_leaf and weight.dtype == torch.float32, hidden.dtype
+        ctx.weight, ctx.how, ctx.dtype = weight, how, hidden.dtype
+        ctx.collecting = how.collecting and weight.is_leaf and weight.dtype == torch.float32
         ctx.set_materialize_grads(False)  # an entropy that nobody differentiates costs nothing
         return logp, entropy
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         low, computed, targets, lse, entropy, towards = ctx.saved_tensors
+        chunk = ctx.how.chunk
         grad, way = (None if one is None else one.float().contiguous() for one in gradients)
         grad = torch.zeros_like(lse) if grad is None else grad
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
@@ -102,17 +109,17 @@ class _Logprob(torch.autograd.Function):
         if needs_weight:
             total = ctx.weight.grad if ctx.collecting else None
             total = torch.zeros(ctx.weight.shape) if total is None or not total.is_contiguous() else total
-        for start in range(0, len(low), ctx.chunk) if needs_weight or way is not None else ():
-            part = slice(start, start + ctx.chunk)
+        for start in range(0, len(low), chunk) if needs_weight or way is not None else ():
+            part = slice(start, start + chunk)
             back = _Back(low[part], targets[part], lse[part], entropy[part], grad[part], None if way is None else way[part])
             through = grad_hidden[part] if grad_hidden is not None and way is not None else None
-            back.add(computed, ctx.products, ctx.heat, through, total)
+            back.add(computed, ctx.how, through, total)
         first = None if grad_hidden is None else grad_hidden.to(ctx.dtype)
         if total is None or not ctx.collecting:
-            return first, None if total is None else total.to(ctx.weight.dtype), *[None] * 6
+            return first, None if total is None else total.to(ctx.weight.dtype), *[None] * 3
         if ctx.weight.grad is not total:
             ctx.weight.grad = total if ctx.weight.grad is None else ctx.weight.grad.add_(total)
-        return first, *[None] * 7
+        return first, *[None] * 4
 
 
 def _call(name: str, *arguments: Any) -> None:
@@ -122,9 +129,7 @@ def _call(name: str, *arguments: Any) -> None:
     getattr(found, name)(*given, torch.get_num_threads())
 
 
-def _chunk(
-    hidden: Tensor, weight: Tensor, targets: Tensor, products: Tiled, heat: float, wants: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _chunk(hidden: Tensor, weight: Tensor, targets: Tensor, how: _How, wants: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of one chunk: logp, entropy, lse [N], and d logp / d hidden [N, D] where that is wanted (`core.logprob._chunk`)."""
     count, width = hidden.shape
     m = torch.full((count,), -math.inf)
@@ -132,15 +137,15 @@ def _chunk(
     a = torch.zeros(count, width) if wants else None
     for first in range(0, len(weight), WORDS):
         words = weight[first : first + WORDS]
-        z = products.total((hidden, words.T))
-        _call("fold", z, targets, count, len(words), first, heat, m, s, u, chosen, a, width)
+        z = how.products.total((hidden, words.T))
+        _call("fold", z, targets, count, len(words), first, how.heat, m, s, u, chosen, a, width)
         if a is not None:
-            products.add(a, z, words)
+            how.products.add(a, z, words)
     logs = s.log()
     lse = m + logs
     towards = hidden
     if a is not None:
-        towards = weight[targets].float().sub_(a.div_(s[:, None])).mul_(heat).to(hidden.dtype)
+        towards = weight[targets].float().sub_(a.div_(s[:, None])).mul_(how.heat).to(hidden.dtype)
     return chosen - lse, logs - u / s, lse, towards
 
 
@@ -155,14 +160,14 @@ class _Back:
     grad: Tensor
     way: Tensor | None
 
-    def add(self, weight: Tensor, products: Tiled, heat: float, hidden: Tensor | None, total: Tensor | None) -> None:
+    def add(self, weight: Tensor, how: _How, hidden: Tensor | None, total: Tensor | None) -> None:
         """Add to the gradients of the hidden states [N, D] and of the weight [V, D], those that are given."""
         for first in range(0, len(weight), WORDS):
             words = weight[first : first + WORDS]
-            z = products.total((self.hidden, words.T))
-            place = (len(z), len(words), first, heat)
+            z = how.products.total((self.hidden, words.T))
+            place = (len(z), len(words), first, how.heat)
             _call("slope", z, self.targets, *place, self.lse, self.grad, self.way, self.entropy)
             if hidden is not None:
-                products.add(hidden, z, words)
+                how.products.add(hidden, z, words)
             if total is not None:
-                products.add(total[first : first + WORDS], z.T, self.hidden)
+                how.products.add(total[first : first + WORDS], z.T, self.hidden)

@@ -1,8 +1,8 @@
 // Sums of matrix products in bfloat16 on the processor's matrix units: C = A1 B1 + A2 B2 + ..., in float until the one rounding.
 //
-// All of A is laid out in tiles once, by all threads; a panel of B, by whoever computes those columns, so that it stays in that
-// core's cache. Each number of C is summed by one thread in one order: neither the number of threads nor the rows beside it
-// change its bits.
+// Columns are divided among tasks: a task lays its part of B out in tiles, which stay in that core's cache, and then takes 32 rows of
+// A at a time. Each number of C is summed by one thread in one order: neither the number of threads nor the rows beside it change
+// its bits.
 #include "tile_blocks.h"
 
 #ifdef TILES

@@ -59,10 +59,14 @@ class Products:
 
     def _one(self, one: Sum) -> Tensor:
         (a, b), *others = one.pairs
-        made = torch.mm(a, b) if one.bias is None else torch.addmm(one.bias, a, b, alpha=one.scale)
+        if one.bias is None:
+            made = torch.mm(a, b)
+            made = made if one.scale == 1.0 else made.mul_(one.scale)
+        else:
+            made = torch.addmm(one.bias, a, b, alpha=one.scale)
         for a, b in others:
             made.addmm_(a, b, alpha=one.scale)
-        return made if one.bias is not None or one.scale == 1.0 else made.mul_(one.scale)
+        return made
 
 
 @cache

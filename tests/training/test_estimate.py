@@ -213,6 +213,13 @@ def test_packing_and_sharing_change_the_passes(place):
     assert (shared.rows, shared.width) == (1, 4 + 2 + 4)
 
 
+def test_shared_beginnings_stand_in_each_row_where_attention_is_one_kernel():
+    """Of three rows of 43 tokens that begin alike; without the kernel one line of 49 is less (`Layout.grid`)."""
+    batch = from_rows([[1] * 40 + [n] * 3 for n in (2, 3, 4)], [[0] * 40 + [1] * 3] * 3, group=[0] * 3)
+    found = [passes.one(batch, passes.Cut(3, True, False, lean=True, fused=fused)) for fused in (False, True)]
+    assert [(one.rows, one.width, one.tokens) for one in found] == [(1, 64, 49), (3, 64, 49)]
+
+
 def test_the_independent_reward_model_is_counted(place):
     """It is in memory as a reward model is, and scores evaluations only, at the price of a reward model of the same kind."""
     words = ["use_peft=false", "eval_fraction=0.2", "reward_model_path=later/a"]

@@ -13,6 +13,7 @@ from plaudit.algorithms.base import Algorithm
 from plaudit.config import Resolved
 from plaudit.data.encode import Encoded
 from plaudit.data.template import Row
+from plaudit.models import attention_kernel
 from plaudit.models.adapters import AdapterConfig
 from plaudit.models.machine import device
 from plaudit.models.outline import Outline, outline
@@ -58,7 +59,8 @@ class Case:
         a, t = self.options[AdapterConfig], self.options[TrainingConfig]
         sharing = t.share_prompts and not a.lora_dropout
         inserted = a.num_virtual_tokens if a.use_peft and a.peft_type == "prompt_tuning" else 0
-        return Cut(t.per_device_train_batch_size, sharing, t.packing, inserted, self.fleet.lean)
+        fused = self.bf16 and attention_kernel.serves(device(), torch.bfloat16, self.fleet.model.shape.head_dim)
+        return Cut(t.per_device_train_batch_size, sharing, t.packing, inserted, self.fleet.lean, fused)
 
     @cached_property
     def meal(self) -> rows.Meal:

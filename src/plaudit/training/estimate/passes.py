@@ -40,6 +40,8 @@ class Cut:
     """Virtual tokens before each row or line that pass through the layers."""
     lean: bool = False
     """Layers run by `models/lean.py`: rows end to end, and a grid for attention alone (`models.attention.Grid`)."""
+    fused: bool = False
+    """Whether causal attention is one kernel there, for which shared beginnings stand in each of their rows."""
 
 
 def cut(algorithm: Algorithm, batch: Batch, how: Cut) -> list[list[Pass]]:
@@ -56,7 +58,7 @@ def one(batch: Batch, how: Cut) -> Pass:
     real = int(batch.length.sum())
     if how.sharing and how.lean:
         layout = Layout(batch, True, True)
-        grid = layout.grid()
+        grid = layout.grid(fused=how.fused)
         rows, width, tokens = grid.lines, grid.width, layout.ids.numel()
         return Pass(rows, width, tokens, rows * width, rows * width * width, int(batch.mask.sum()), real)
     if how.sharing:

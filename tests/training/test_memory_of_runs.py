@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 
@@ -126,6 +128,23 @@ def test_weights_are_cast_for_one_network_at_a_time_and_the_numbers_stay(minis):
     assert set(seen) == {1}, "at most one network has casts whenever one is asked for"
     assert all(network.base.cast._made for network in twin.networks.values())
     assert torch.equal(weights(made), weights(twin))
+
+
+def test_what_a_network_made_is_gone_when_the_next_is_run():
+    """Its graph would hold casts of its weights."""
+    made = learner("ppo", full=True, dtype=torch.float32, autocast=True, micro_batch=2)
+    forward, before, alive = made.asked.forward, [], []
+
+    def watched(network, role, *more, **how):
+        alive.extend(role for of, one in before if of != role and one() is not None)
+        found = forward(network, role, *more, **how)
+        if torch.is_grad_enabled():
+            before.append((role, weakref.ref(found)))
+        return found
+
+    object.__setattr__(made.asked, "forward", watched)
+    made.step(rollouts(6, dtype=torch.float32))
+    assert {role for role, _ in before} == {"policy", "critic"} and not alive
 
 
 def test_a_single_network_keeps_its_casts_beside_the_reference():

@@ -103,23 +103,21 @@ class _Logprob(torch.autograd.Function):
         grad, way = (None if one is None else one.float().contiguous() for one in gradients)
         grad = torch.zeros_like(lse) if grad is None else grad
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
-        grad_hidden, total = None, None
+        stands, grad_hidden, total = ctx.weight.grad, None, None
+        collects = ctx.collecting and needs_weight and (stands is None or stands.is_contiguous())
         if needs_hidden:
             grad_hidden = torch.zeros(low.shape) if way is not None else grad[:, None] * towards
         if needs_weight:
-            total = ctx.weight.grad if ctx.collecting else None
-            total = torch.zeros(ctx.weight.shape) if total is None or not total.is_contiguous() else total
+            total = torch.zeros(ctx.weight.shape) if stands is None or not collects else stands
         for start in range(0, len(low), chunk) if needs_weight or way is not None else ():
             part = slice(start, start + chunk)
             back = _Back(low[part], targets[part], lse[part], entropy[part], grad[part], None if way is None else way[part])
             through = grad_hidden[part] if grad_hidden is not None and way is not None else None
             back.add(computed, ctx.how, through, total)
-        first = None if grad_hidden is None else grad_hidden.to(ctx.dtype)
-        if total is None or not ctx.collecting:
-            return first, None if total is None else total.to(ctx.weight.dtype), *[None] * 3
-        if ctx.weight.grad is not total:
-            ctx.weight.grad = total if ctx.weight.grad is None else ctx.weight.grad.add_(total)
-        return first, *[None] * 4
+        if collects:
+            ctx.weight.grad, total = total, None
+        first, second = (None if x is None else x.to(kind) for x, kind in ((grad_hidden, ctx.dtype), (total, ctx.weight.dtype)))
+        return first, second, None, None, None
 
 
 def _call(name: str, *arguments: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from plaudit.models import layer_kernel
 from plaudit.models.attention import Grid, attend_rows, fused
 from plaudit.models.dropout import RowDropout
 from plaudit.models.families import Architecture
@@ -101,6 +102,7 @@ class Walk:
         scale = made.head_dim**-0.5
         self.query_angles = (cosine * scale).to(dtype), (sine * scale).to(dtype)
         self.key_angles = cosine.to(dtype), sine.to(dtype)
+        self.kernel = layer_kernel.Kernel(made, self.query_angles, self.key_angles) if self.fused else None
 
     def linear(self, module: Any) -> Linear:
         """A linear layer of the model, with peft's LoRA where it has an adapter that is switched on."""
@@ -133,19 +135,24 @@ class Walk:
         named = {name: layer.get_submodule(name) for name in (*family.qkv, family.out, *family.up, family.down)}
         maps = {name: self.linear(module) for name, module in named.items()}
         grid = self.grid(made.windows[number], self.fused)
-        query, key, value = self._project(x, getattr(layer, family.input_norm), *(maps[n] for n in family.qkv))
+        norms = tuple(getattr(layer, name).weight for name in (family.input_norm, family.mlp_input_norm))
+        if self.kernel is not None and grid.causal:
+            exact = tuple(self.cast(norm, torch.float32) for norm in norms)
+            parts = layer_kernel.Parts(tuple(maps.values()), exact, norms)
+            if layer_kernel.serves(parts, x, collecting=self.cast.collecting):
+                return layer_kernel.run(x, parts, self.kernel, grid.standing)
+        query, key, value = self._project(x, norms[0], *(maps[n] for n in family.qkv))
         query = Turn.apply(query.view(-1, made.heads, made.head_dim), *self.query_angles, self.passes)
         key = Turn.apply(key.view(-1, made.kv_heads, made.head_dim), *self.key_angles, self.passes)
         seen = attend_rows(query, key, value.view(-1, made.kv_heads, made.head_dim), grid, self.passes)
         (out,) = self._project(seen.reshape(len(x), -1), None, maps[family.out])
         x = x + out
-        gate, up = self._project(x, getattr(layer, family.mlp_input_norm), *(maps[n] for n in family.up))
+        gate, up = self._project(x, norms[1], *(maps[n] for n in family.up))
         return x + GatedDown.apply(gate, up, self.passes, maps[family.down], *maps[family.down].masters)
 
-    def _project(self, x: Tensor, norm: Any, *linears: Linear) -> tuple[Tensor, ...]:
+    def _project(self, x: Tensor, norm: Tensor | None, *linears: Linear) -> tuple[Tensor, ...]:
         tensors = [tensor for linear in linears for tensor in linear.masters]
-        weight = None if norm is None else norm.weight
-        made: tuple[Tensor, ...] = Project.apply(x, weight, self.made.eps, self.passes, linears, *tensors)
+        made: tuple[Tensor, ...] = Project.apply(x, norm, self.made.eps, self.passes, linears, *tensors)
         return made
 
 

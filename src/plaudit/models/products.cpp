@@ -3,36 +3,17 @@
 // Columns are divided among tasks: a task lays its part of B out in tiles, which stay in that core's cache, and then takes 32 rows of
 // A at a time. Each number of C is summed by one thread in one order: neither the number of threads nor the rows beside it change
 // its bits.
+#include "sums.h"
 #include "tile_blocks.h"
 
 #ifdef TILES
 namespace {
 
-// A [rows, depth], of which one step is 1. Several products may have it in common.
-struct Left {
-    const bf16 *from;
-    long depth, row, deep;
-    long steps() const { return (depth + DEEP - 1) / DEEP; }
-};
-
-// A part of a sum: which A, and B [depth, columns].
-struct Part {
-    long left;
-    const bf16 *from;
-    long deep, column;
-};
-
-// C [rows, columns] = scale * the sum of `count` parts from `first` on, and the bias in each row. `more`: added to what stands in C.
-struct Job {
-    long first, count;
-    const float *bias;
-    void *out;
-    long stride, columns, more;
-    double scale;
-};
+long steps_of(const Left &left) { return (left.depth + DEEP - 1) / DEEP; }
 
 constexpr long WIDE = 2 * SIDE;  // rows and columns of C that are summed at once, in four tiles
 constexpr long FEW = 128;        // columns below which A is not laid out
+constexpr double OFTEN = 2.5;    // how often a thread may lay out the same A
 constexpr long CACHE = 640 * 1024;  // bytes of B that a thread works on at a time
 
 // Step `step` of up to 16 rows from `row` on, as A.
@@ -110,7 +91,8 @@ void store(float *sums) {
 }
 
 // How each A of one call comes into tiles, of each block of 32 rows its steps, a tile or two each: turned ones all at once, since
-// that takes long; lines by each task, shortly before they are read; and not at all where few columns ask for them.
+// that takes long, and lines that many tasks ask for; other lines by each task, shortly before they are read; and not at all where
+// few columns ask for them.
 struct Laid {
     enum How { AT_ONCE, IN_TURN, NOT };
     const Left *lefts;
@@ -119,18 +101,21 @@ struct Laid {
     bf16 *tiles = nullptr;
     long rows, blocks, size = 0;
 
-    Laid(const Left *lefts, const std::vector<long> &columns, long rows)
-        : lefts(lefts), begin(columns.size()), how(columns.size()), rows(rows), blocks((rows + WIDE - 1) / WIDE) {
+    Laid(const Left *lefts, long count, long rows)
+        : lefts(lefts), begin(count), how(count), rows(rows), blocks((rows + WIDE - 1) / WIDE) {}
+    // columns: that ask for each A; times: how often all of it is asked for; often: from when on laying it at once pays.
+    void choose(const std::vector<long> &columns, const std::vector<double> &times, double often) {
         for (size_t i = 0; i < columns.size(); i++) {
+            const bool whole = lefts[i].depth % DEEP == 0;
             begin[i] = size;
-            how[i] = lefts[i].deep != 1 ? AT_ONCE : lefts[i].depth % DEEP == 0 && columns[i] <= FEW ? NOT : IN_TURN;
-            if (how[i] == AT_ONCE) size += blocks * 2 * lefts[i].steps() * TILE;
+            how[i] = lefts[i].deep != 1 || times[i] > often ? AT_ONCE : whole && columns[i] <= FEW ? NOT : IN_TURN;
+            if (how[i] == AT_ONCE) size += blocks * 2 * steps_of(lefts[i]) * TILE;
         }
     }
-    bf16 *place(long left, long block) const { return tiles + begin[left] + block * 2 * lefts[left].steps() * TILE; }
+    bf16 *place(long left, long block) const { return tiles + begin[left] + block * 2 * steps_of(lefts[left]) * TILE; }
     void lay_block(long left, long block, bf16 *to) const {
         const long high = std::min(WIDE, rows - block * WIDE);
-        for (long step = 0; step < lefts[left].steps(); step++)
+        for (long step = 0; step < steps_of(lefts[left]); step++)
             for (long at = 0; at < high; at += SIDE, to += TILE)
                 lay(lefts[left], block * WIDE + at, std::min(SIDE, high - at), step, to);
     }
@@ -149,7 +134,7 @@ void lay_panel(const Laid &laid, const Job &job, const Part *parts, long first, 
     for (long i = 0; i < job.count; i++) {
         const Part &part = parts[i];
         const Left &left = laid.lefts[part.left];
-        const long here = left.steps(), all = here * (last - first);
+        const long here = steps_of(left), all = here * (last - first);
         for (long n = 0; n < all; n++) {
             const long step = part.column == 1 ? n / (last - first) : n % here;
             const long p = first + (part.column == 1 ? n % (last - first) : n / here);
@@ -166,7 +151,7 @@ void lay_panel(const Laid &laid, const Job &job, const Part *parts, long first, 
 template <class C>
 void compute(const Laid &laid, const Job &job, const Part *parts, long first, long last, long begin, long end, bf16 *room) {
     long steps = 0;
-    for (long i = 0; i < job.count; i++) steps += laid.lefts[parts[i].left].steps();
+    for (long i = 0; i < job.count; i++) steps += steps_of(laid.lefts[parts[i].left]);
     bf16 *const b = room + steps * 2 * TILE;
     lay_panel(laid, job, parts, first, last, steps, b);
     alignas(64) float sums[2][WIDE * WIDE];
@@ -179,7 +164,7 @@ void compute(const Laid &laid, const Job &job, const Part *parts, long first, lo
         bf16 *to = room;
         for (long i = 0; i < job.count; i++) {
             tall[i] = laid.of(parts[i].left, block, to);
-            to += laid.lefts[parts[i].left].steps() * 2 * TILE;
+            to += steps_of(laid.lefts[parts[i].left]) * 2 * TILE;
         }
         for (long p = first; p < last; p++, turn ^= 1) {
             const long wide = std::min(WIDE, job.columns - p * WIDE), some = (before.rows + steps - 1) / steps;
@@ -187,7 +172,7 @@ void compute(const Laid &laid, const Job &job, const Part *parts, long first, lo
             written();
             zero();
             for (long i = 0; i < job.count; i++) {
-                const long here = laid.lefts[parts[i].left].steps();
+                const long here = steps_of(laid.lefts[parts[i].left]);
                 how(tall[i], right, here, before, some);
                 right += here * (wide > SIDE ? 2 : 1) * TILE;
             }
@@ -207,23 +192,29 @@ struct Task {
 template <class C>
 void multiply(const Left *lefts, long count, const Part *parts, const Job *jobs, long number, long rows, int threads) {
     std::vector<Task> tasks;
-    std::vector<long> asked(count);
-    for (long j = 0; j < number; j++)
-        for (long i = 0; i < jobs[j].count; i++) asked[parts[jobs[j].first + i].left] += jobs[j].columns;
-    Laid laid(lefts, asked, rows);
+    std::vector<long> columns(count);
+    std::vector<double> times(count);
+    Laid laid(lefts, count, rows);
     long room = 0;
     for (long j = 0; j < number; j++) {
         long steps = 0;
-        for (long i = 0; i < jobs[j].count; i++) steps += lefts[parts[jobs[j].first + i].left].steps();
+        for (long i = 0; i < jobs[j].count; i++) steps += steps_of(lefts[parts[jobs[j].first + i].left]);
         // twice as many tasks as threads, so that the fastest takes most: of columns, or where there are few, of rows
         const long stretches = (jobs[j].columns + WIDE - 1) / WIDE, turns = threads > 1 ? 2L * threads : 1;
         const long fit = std::max(1L, CACHE / (steps * 2 * TILE * 2)), down = stretches < 2 * turns ? turns : 1;
-        const long panel = std::min(fit, down > 1 ? stretches : (stretches + turns - 1) / turns);
-        room = std::max(room, (panel + 1) * 2 * steps * TILE);
-        for (long first = 0; first < stretches; first += panel)
+        const long least = (stretches + fit - 1) / fit, panels = down > 1 ? least : std::min(up_to(std::max(least, turns), threads), stretches);
+        room = std::max(room, ((stretches + panels - 1) / panels + 1) * 2 * steps * TILE);
+        for (long x = 0; x < panels; x++)
             for (long y = 0; y < down; y++)
-                tasks.push_back({j, first, std::min(first + panel, stretches), laid.blocks * y / down, laid.blocks * (y + 1) / down});
+                tasks.push_back({j, stretches * x / panels, stretches * (x + 1) / panels, laid.blocks * y / down,
+                                 laid.blocks * (y + 1) / down});
+        for (long i = 0; i < jobs[j].count; i++) {
+            const long left = parts[jobs[j].first + i].left;
+            columns[left] += jobs[j].columns;
+            times[left] += double(panels);
+        }
     }
+    laid.choose(columns, times, OFTEN * threads);
     Room<1> shared(laid.size * long(sizeof(bf16)));
     laid.tiles = shared.take<bf16>(laid.size);
 #pragma omp parallel num_threads(threads) if (threads > 1)

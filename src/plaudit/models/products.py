@@ -109,7 +109,7 @@ class Tiled(Products):
     name = "tiled"
 
     def __init__(self, found: ctypes.CDLL) -> None:
-        self._library = found
+        self.library = found
 
     def totals(self, sums: Sequence[Sum]) -> list[Tensor]:
         if {tensor.dtype for one in sums for pair in one.pairs for tensor in pair} != {torch.bfloat16}:
@@ -150,7 +150,7 @@ class Tiled(Products):
                 parts.append(_Part(number, right.data_ptr(), *right.stride()))
         first = [_Left(a.data_ptr(), a.shape[1], *a.stride()) for _, a in lefts.values()]
         given = (_Left * len(first))(*first), (_Part * len(parts))(*parts), (_Job * len(jobs))(*jobs)
-        call = self._library.products_bfloat16 if outs[0].dtype == torch.bfloat16 else self._library.products_float32
+        call = self.library.products_bfloat16 if outs[0].dtype == torch.bfloat16 else self.library.products_float32
         places = [ctypes.addressof(one) for one in given]
         call(places[0], len(first), places[1], places[2], len(jobs), len(outs[0]), torch.get_num_threads())
 

@@ -68,7 +68,7 @@ class Learner:
         self.asked = Asked(self.algorithm, self.networks, self.reference)
         self.optimizers = {role: Optimizer(network, self.optimizer) for role, network in self.networks.items()}
         for network in self.networks.values():
-            network.base.cast.collecting = network.whole
+            network.base.cast.collecting = True
         if self.optimizer.ema_decay:
             self.average = Average(self.networks, self.optimizer.ema_decay)
 

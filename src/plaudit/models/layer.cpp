@@ -134,9 +134,10 @@ class Sums {
     long left = 0, part = 0, job = 0;
 };
 
+constexpr long STRETCH = 16384;  // numbers of one turn of a thread
+
 template <class A, class B, class C> void add_all(const A *a, const B *b, C *out, long count, int threads) {
-    constexpr long STRETCH = 8192;
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic)
     for (long from = 0; from < count; from += STRETCH)
 #pragma omp simd
         for (long i = from; i < std::min(count, from + STRETCH); i++) put(out[i], wide(a[i]) + wide(b[i]));
@@ -144,8 +145,8 @@ template <class A, class B, class C> void add_all(const A *a, const B *b, C *out
 
 inline const bf16 *narrowed(const bf16 *x, bf16 *, long, int) { return x; }
 const bf16 *narrowed(const float *x, bf16 *to, long count, int threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
-    for (long from = 0; from < count; from += 8192) put_line(to + from, x + from, std::min(count - from, 8192L));
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic)
+    for (long from = 0; from < count; from += STRETCH) put_line(to + from, x + from, std::min(count - from, STRETCH));
     return to;
 }
 

@@ -1,17 +1,17 @@
 """A whole decoder layer in one call forward and one backward, on a processor with matrix units (AMX): layer.cpp.
 
-`Walk.layer` takes it where `Kernel.serves` says so. The steps of `fused.py`, one after another, are its slow twin: outputs and what
-goes back through the layers are the same to the last bit. Gradients of weights are added to `grad` in float32 by the backward
-pass itself, those of adapters too, which the steps round to bfloat16 before.
+`Walk.layer` takes it where `serves` says so. The steps of `fused.py`, one after another, are its slow twin: outputs and what goes
+back through the layers are the same to the last bit. Gradients of weights are added to `grad` in float32 by the backward pass
+itself, those of adapters too, which the steps round to bfloat16 before.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable
 from ctypes import c_double, c_long, c_void_p
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,49 @@ import torch
 from plaudit.models import attention_kernel, native, passes
 from plaudit.models.attention_kernel import Standing
 from plaudit.models.families import Architecture
-from plaudit.models.fused import Linear
 from plaudit.models.products import tiled
 
 Tensor = torch.Tensor
 SOURCE = Path(__file__).with_name("layer.cpp")
-FUNCTIONS = {"layer_room": (c_void_p,) * 5, "layer": (c_void_p,) * 7 + (ctypes.c_int,), "layer_back": (c_void_p,) * 8 + (ctypes.c_int,)}
+FUNCTIONS = {
+    "layer_room": (c_void_p,) * 5,
+    "layer": (c_void_p,) * 7 + (ctypes.c_int,),
+    "layer_back": (c_void_p,) * 8 + (ctypes.c_int,),
+}
 TYPES = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
 """Of the residual stream."""
 NAMES = ("weight", "down", "up", "bias", "grad_weight", "grad_bias", "grad_down", "grad_up")
-Norms = tuple[Tensor, Tensor]
-"""Weights of the norms before attention and before the MLP."""
+Cast = Callable[[Tensor, torch.dtype], Tensor]
+Angles = tuple[Tensor, Tensor]
+"""Cosine and sine [N, 1, D / 2]."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A linear map as a model holds it: W, b, A and B of `fused.Linear`, its scale, and the dropout before A."""
+
+    masters: tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+    scale: float = 1.0
+    dropout: Any = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one layer of a model is made of.
+
+    layer  the module
+    maps   those of queries, keys, values, out, gate, up and down
+    norms  weights of the norms before attention and before the MLP
+    """
+
+    layer: Any
+    maps: tuple[Stored, ...]
+    norms: tuple[Tensor, ...]
+
+    @cached_property
+    def masters(self) -> list[Tensor]:
+        """All that may get a gradient."""
+        return [*self.norms, *(master for one in self.maps for master in one.masters if master is not None)]
 
 
 class _Map(ctypes.Structure):
@@ -98,9 +130,9 @@ def _functions() -> dict[str, tuple[Any, ...]]:
 class Kernel:
     """The layers of one pass: its tokens, and memory that one layer after another uses."""
 
-    def __init__(self, made: Architecture, query_angles: tuple[Tensor, Tensor], key_angles: tuple[Tensor, Tensor]) -> None:
-        """Cosine and sine [N, 1, D / 2] of the angles of queries, scaled, and of keys, in bfloat16."""
-        self.made = made
+    def __init__(self, made: Architecture, cast: Cast, query_angles: Angles, key_angles: Angles) -> None:
+        """`cast` gives weights in another dtype; angles of queries, scaled, and of keys, in bfloat16."""
+        self.made, self.cast = made, cast
         self.angles = tuple(part.contiguous() for part in (*query_angles, *key_angles))
         self._tokens: dict[int, tuple[Standing, _Tokens]] = {}
         self._memory: dict[str, Tensor] = {}
@@ -121,41 +153,37 @@ class Kernel:
             found = self._memory[what] = torch.empty(size, dtype=torch.uint8)
         return found
 
+    def described(self, parts: Parts) -> tuple[_Layer, list[Tensor]]:
+        """A layer as layer.cpp reads it, without gradients, and what must live as long."""
+        made, found, held = self.made, _Layer(), list[Tensor]()
 
-@dataclass(frozen=True)
-class Parts:
-    """What one layer is made of: the maps of queries, keys, values, out, gate, up and down; `norms` in float32, and as stored."""
+        def place(stored: Tensor | None, dtype: torch.dtype = torch.bfloat16) -> int | None:
+            if stored is None:
+                return None
+            held.append(self.cast(stored, dtype))
+            return held[-1].data_ptr()
 
-    linears: Sequence[Linear]
-    norms: Norms
-    norm_masters: Norms
+        for to, one in zip(found.maps, parts.maps, strict=True):
+            weight, bias, down, up = one.masters
+            to.weight, to.down, to.up, to.scale = place(weight), place(down), place(up), one.scale
+            if bias is not None:
+                held.append(self.cast(bias, torch.bfloat16).float())
+                to.bias = held[-1].data_ptr()
+            (to.outputs, to.inputs), to.rank = weight.shape, 0 if down is None else len(down)
+        found.norms[:] = [place(norm, torch.float32) for norm in parts.norms]
+        found.width, found.heads, found.kv_heads = len(parts.norms[0]), made.heads, made.kv_heads
+        found.size, found.inner, found.eps = made.head_dim, made.inner, made.eps
+        return found, held
 
-    def masters(self) -> list[Tensor]:
-        """All that may get a gradient."""
-        return [*self.norm_masters, *(master for linear in self.linears for master in linear.masters if master is not None)]
 
-    def described(self, made: Architecture, *, gradients: bool) -> tuple[_Layer, list[Tensor]]:
-        """For layer.cpp, and what must live as long; with `gradients` those that are wanted are there to be added to."""
-        found, kept = _Layer(), list[Tensor]()
-        for place, linear in zip(found.maps, self.linears, strict=True):
-            bias = None if linear.bias is None else linear.bias.float()
-            kept.extend([] if bias is None else [bias])
-            for name, tensor in zip(NAMES, (linear.weight, linear.down, linear.up, bias), strict=False):
-                setattr(place, name, None if tensor is None else tensor.data_ptr())
-            place.outputs, place.inputs = linear.weight.shape
-            place.rank, place.scale = 0 if linear.down is None else len(linear.down), linear.scale
-            if not gradients:
-                continue
-            weight, *others = linear.masters
-            place.begun = weight.grad is not None
-            place.grad_weight = _grad(weight, torch.empty_like)
-            place.grad_bias, place.grad_down, place.grad_up = (_grad(master, torch.zeros_like) for master in others)
-        found.norms[:] = [norm.data_ptr() for norm in self.norms]
-        if gradients:
-            found.grad_norms[:] = [_grad(norm, torch.zeros_like) for norm in self.norm_masters]
-        found.width, found.heads, found.kv_heads = len(self.norms[0]), made.heads, made.kv_heads
-        found.size, found.inner, found.eps = made.head_dim, self.linears[-1].weight.shape[1], made.eps
-        return found, kept
+def _with_gradients(layer: _Layer, parts: Parts) -> None:
+    """Those that are wanted are there, to be added to."""
+    for to, one in zip(layer.maps, parts.maps, strict=True):
+        weight, *others = one.masters
+        to.begun = weight.grad is not None
+        to.grad_weight = _grad(weight, torch.empty_like)
+        to.grad_bias, to.grad_down, to.grad_up = (_grad(master, torch.zeros_like) for master in others)
+    layer.grad_norms[:] = [_grad(norm, torch.zeros_like) for norm in parts.norms]
 
 
 def _grad(master: Tensor | None, fresh: Any) -> int | None:
@@ -172,12 +200,11 @@ def serves(parts: Parts, x: Tensor, *, collecting: bool) -> bool:
 
     With gradients it must be told that they may be added to `grad` (`Cast.collecting`), and they must lie there in float32.
     """
-    if library() is None or x.dtype not in TYPES or any(linear.dropped is not None for linear in parts.linears):
+    if library() is None or x.dtype not in TYPES or any(one.dropout is not None for one in parts.maps):
         return False
-    held = [t for linear in parts.linears for t in (linear.weight, linear.down, linear.up) if t is not None]
-    if not all(t.is_contiguous() and t.dtype == torch.bfloat16 for t in held):
+    if not all(master.is_contiguous() for master in parts.masters):
         return False
-    trained = [master for master in parts.masters() if master.requires_grad] if torch.is_grad_enabled() else []
+    trained = [master for master in parts.masters if master.requires_grad] if torch.is_grad_enabled() else []
     return not trained or (collecting and all(map(_collects, trained)))
 
 
@@ -188,7 +215,7 @@ def _collects(master: Tensor) -> bool:
 
 def run(x: Tensor, parts: Parts, kernel: Kernel, standing: Standing) -> Tensor:
     """The layer of x [N, D], where `serves` says that it can."""
-    trained = torch.is_grad_enabled() and any(master.requires_grad for master in parts.masters())
+    trained = torch.is_grad_enabled() and any(master.requires_grad for master in parts.masters)
     told = torch.empty(0, requires_grad=True) if trained else None  # so that the output has a gradient
     return _Run.apply(x, told, parts, kernel, standing)  # type: ignore[no-untyped-call, no-any-return]
 
@@ -198,31 +225,28 @@ class _Run(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, told: Tensor | None, parts: Parts, kernel: Kernel, standing: Standing) -> Tensor:
         x, found = x.contiguous(), library()
         assert found is not None
-        tokens, threads = kernel.tokens(standing), torch.get_num_threads()
-        layer, held = parts.described(kernel.made, gradients=False)
-        sizes = [c_long() for _ in range(3)]
-        found.run("layer_room", x.dtype, *map(ctypes.addressof, (layer, tokens, *sizes)))
-        kept_size, scratch_size, back_size = (size.value for size in sizes)
+        layer, held = kernel.described(parts)
+        tokens, sizes = kernel.tokens(standing), (c_long * 3)()
+        about = [ctypes.addressof(one) for one in (found.calls[x.dtype], layer, tokens)]
+        found.run("layer_room", x.dtype, *about[1:], *(ctypes.addressof(sizes) + i * ctypes.sizeof(c_long) for i in range(3)))
+        kept_size, scratch_size, back_size = sizes
         keeps = any(ctx.needs_input_grad[:2])
         kept = torch.empty(kept_size, dtype=torch.uint8) if keeps else kernel.memory("kept", kept_size)
         out, scratch = torch.empty_like(x), kernel.memory("scratch", scratch_size)
-        places = [ctypes.addressof(one) for one in (found.calls[x.dtype], layer, tokens)]
-        found.run("layer", x.dtype, *places, x, out, kept, scratch, threads)
-        del held
+        found.run("layer", x.dtype, *about, x, out, kept, scratch, torch.get_num_threads())
         if keeps:
             ctx.save_for_backward(x, kept)
-            ctx.parts, ctx.kernel, ctx.standing, ctx.back_size = parts, kernel, standing, back_size
+            ctx.layer, ctx.held, ctx.back_size = layer, held, back_size
+            ctx.parts, ctx.kernel, ctx.standing = parts, kernel, standing
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        x, kept = ctx.saved_tensors
-        kernel, found = ctx.kernel, library()
+        (x, kept), kernel, found = ctx.saved_tensors, ctx.kernel, library()
         assert found is not None
         grad, grad_x = gradients[0].contiguous(), torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        layer, held = ctx.parts.described(kernel.made, gradients=True)
-        places = [ctypes.addressof(one) for one in (found.calls[x.dtype], layer, kernel.tokens(ctx.standing))]
+        _with_gradients(ctx.layer, ctx.parts)
+        about = [ctypes.addressof(one) for one in (found.calls[x.dtype], ctx.layer, kernel.tokens(ctx.standing))]
         scratch = kernel.memory("scratch", ctx.back_size)
-        found.run("layer_back", x.dtype, *places, x, grad, grad_x, kept, scratch, torch.get_num_threads())
-        del held
+        found.run("layer_back", x.dtype, *about, x, grad, grad_x, kept, scratch, torch.get_num_threads())
         return grad_x, None, None, None, None

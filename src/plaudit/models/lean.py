@@ -18,6 +18,7 @@ from plaudit.models.attention import Grid, attend_rows, fused
 from plaudit.models.dropout import RowDropout
 from plaudit.models.families import Architecture
 from plaudit.models.fused import Embed, GatedDown, Linear, Norm, Project, Turn
+from plaudit.models.layer_kernel import Parts, Stored
 from plaudit.models.passes import passes_for
 
 Tensor = torch.Tensor
@@ -45,6 +46,10 @@ class Cast:
         self.collecting = False
         """Gradients of trained matrices are added to their `grad` by the backward pass itself, and autograd is told of none: it
         would cast them and add them up in passes of their own. Whoever trains with `backward()` alone may say so."""
+        self.adapter: str | None = None
+        """The adapter that is switched on."""
+        self.parts: dict[tuple[int, str | None], Parts] = {}
+        """What a layer is made of while an adapter is on, by number: finding it in modules takes as long as a short pass."""
         self._made: dict[int, tuple[Tensor, tuple[int, int], Tensor]] = {}
         self._spare: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = defaultdict(list)
 
@@ -82,6 +87,18 @@ def embed(table: Any, cast: Cast) -> Callable[[Tensor], Tensor]:
     return lambda ids: Embed.apply(table.weight, ids, table.padding_idx)  # type: ignore[no-any-return, no-untyped-call]
 
 
+def _stored(module: Any) -> Stored:
+    """A linear layer as it is stored."""
+    inner = getattr(module, "base_layer", module)
+    active = [] if inner is module or module.disable_adapters else [n for n in module.active_adapters if n in module.lora_A]
+    if not active:
+        return Stored((inner.weight, inner.bias, None, None))
+    (name,) = active
+    masters = inner.weight, inner.bias, module.lora_A[name].weight, module.lora_B[name].weight
+    dropout = module.lora_dropout[name]
+    return Stored(masters, float(module.scaling[name]), dropout if isinstance(dropout, RowDropout) else None)
+
+
 class Walk:
     """One pass through the layers of one model: what all of them have in common."""
 
@@ -102,25 +119,30 @@ class Walk:
         scale = made.head_dim**-0.5
         self.query_angles = (cosine * scale).to(dtype), (sine * scale).to(dtype)
         self.key_angles = cosine.to(dtype), sine.to(dtype)
-        self.kernel = layer_kernel.Kernel(made, self.query_angles, self.key_angles) if self.fused else None
+        self.kernel = layer_kernel.Kernel(made, cast, self.query_angles, self.key_angles) if self.fused else None
 
-    def linear(self, module: Any) -> Linear:
-        """A linear layer of the model, with peft's LoRA where it has an adapter that is switched on."""
-        inner = getattr(module, "base_layer", module)
-        bias = None if inner.bias is None else self.cast(inner.bias, self.dtype)
-        weight = self.cast(inner.weight, self.dtype)
-        active = [] if inner is module or module.disable_adapters else [n for n in module.active_adapters if n in module.lora_A]
-        if not active:
-            masters = (inner.weight, inner.bias, None, None)
-            return Linear(weight, bias, masters, collecting=self.cast.collecting and inner.weight.is_leaf)
-        (name,) = active
-        a, b, scale = module.lora_A[name].weight, module.lora_B[name].weight, float(module.scaling[name])
-        masters, low = (inner.weight, inner.bias, a, b), (self.cast(a, self.dtype), self.cast(b, self.dtype))
-        return Linear(weight, bias, masters, *low, scale, dropped=self._dropped(module.lora_dropout[name]))
+    def parts(self, layer: Any, number: int) -> Parts:
+        """What a layer is made of, with peft's LoRA where it has an adapter that is switched on."""
+        key = number, self.cast.adapter
+        found = self.cast.parts.get(key)
+        if found is None or found.layer is not layer:
+            family = self.made.family
+            maps = (*family.qkv, family.out, *family.up, family.down)
+            norms = tuple(getattr(layer, name).weight for name in (family.input_norm, family.mlp_input_norm))
+            found = self.cast.parts[key] = Parts(layer, tuple(_stored(layer.get_submodule(name)) for name in maps), norms)
+        return found
 
-    def _dropped(self, module: Any) -> Callable[[Tensor], Tensor | None] | None:
+    def linear(self, stored: Stored) -> Linear:
+        """A linear map in the dtype that is computed in."""
+        weight, bias, a, b = (None if part is None else self.cast(part, self.dtype) for part in stored.masters)
+        assert weight is not None
+        collecting = a is None and self.cast.collecting and stored.masters[0].is_leaf
+        dropped = self._dropped(stored.dropout)
+        return Linear(weight, bias, stored.masters, a, b, stored.scale, collecting=collecting, dropped=dropped)
+
+    def _dropped(self, module: RowDropout | None) -> Callable[[Tensor], Tensor | None] | None:
         """The masks of an adapter's dropout in this pass, whatever pass is under way when they are asked for."""
-        if not isinstance(module, RowDropout):
+        if module is None:
             return None
 
         def mask(x: Tensor) -> Tensor | None:
@@ -131,24 +153,19 @@ class Walk:
 
     def layer(self, layer: Any, number: int, x: Tensor) -> Tensor:
         """One decoder layer: x [N, D] -> [N, D]."""
-        family, made = self.made.family, self.made
-        named = {name: layer.get_submodule(name) for name in (*family.qkv, family.out, *family.up, family.down)}
-        maps = {name: self.linear(module) for name, module in named.items()}
+        made, parts = self.made, self.parts(layer, number)
         grid = self.grid(made.windows[number], self.fused)
-        norms = tuple(getattr(layer, name).weight for name in (family.input_norm, family.mlp_input_norm))
-        if self.kernel is not None and grid.causal:
-            exact = tuple(self.cast(norm, torch.float32) for norm in norms)
-            parts = layer_kernel.Parts(tuple(maps.values()), exact, norms)
-            if layer_kernel.serves(parts, x, collecting=self.cast.collecting):
-                return layer_kernel.run(x, parts, self.kernel, grid.standing)
-        query, key, value = self._project(x, norms[0], *(maps[n] for n in family.qkv))
+        if self.kernel is not None and grid.causal and layer_kernel.serves(parts, x, collecting=self.cast.collecting):
+            return layer_kernel.run(x, parts, self.kernel, grid.standing)
+        *qkv, out_map, gate_map, up_map, down = map(self.linear, parts.maps)
+        query, key, value = self._project(x, parts.norms[0], *qkv)
         query = Turn.apply(query.view(-1, made.heads, made.head_dim), *self.query_angles, self.passes)
         key = Turn.apply(key.view(-1, made.kv_heads, made.head_dim), *self.key_angles, self.passes)
         seen = attend_rows(query, key, value.view(-1, made.kv_heads, made.head_dim), grid, self.passes)
-        (out,) = self._project(seen.reshape(len(x), -1), None, maps[family.out])
+        (out,) = self._project(seen.reshape(len(x), -1), None, out_map)
         x = x + out
-        gate, up = self._project(x, norms[1], *(maps[n] for n in family.up))
-        return x + GatedDown.apply(gate, up, self.passes, maps[family.down], *maps[family.down].masters)
+        gate, up = self._project(x, parts.norms[1], gate_map, up_map)
+        return x + GatedDown.apply(gate, up, self.passes, down, *down.masters)
 
     def _project(self, x: Tensor, norm: Tensor | None, *linears: Linear) -> tuple[Tensor, ...]:
         tensors = [tensor for linear in linears for tensor in linear.masters]

@@ -8,6 +8,8 @@
 
 namespace {
 
+constexpr long SOME = 32;  // rows of one turn of a thread: the cores of a shared machine are not equally fast
+
 template <class T> inline void read_line(const T *__restrict from, float *__restrict to, long size) {
 #pragma omp simd
     for (long i = 0; i < size; i++) to[i] = wide(from[i]);
@@ -27,7 +29,7 @@ void norm_rows(const X *x, const float *weight, S *out, long rows, long size, do
     {
         std::vector<float> room(size);
         float *line = room.data();
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic, SOME)
         for (long row = 0; row < rows; row++) {
             read_line(x + row * size, line, size);
             const float scale = inverse_rms(line, size, eps);
@@ -50,7 +52,7 @@ void norm_back_rows(const X *x, const float *weight, const S *grad, X *to, float
     {
         std::vector<float> room(2 * size);
         float *n = room.data(), *g = n + size;
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
         for (long block = 0; block < blocks; block++) {
             float *sums = part ? part + block * size : nullptr;
             if (sums) std::fill(sums, sums + size, 0.0f);
@@ -81,11 +83,11 @@ inline float sigmoid(float x) {
     return (x > 0 ? 1.0f : e) / (1.0f + e);
 }
 
-constexpr long STRETCH = 4096;  // numbers of one turn of a thread
+constexpr long STRETCH = 16384;  // numbers of one turn of a thread
 
 // out = silu(gate) * up
 template <class S> void gate_all(const S *gate, const S *up, S *out, long count, int threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic)
     for (long from = 0; from < count; from += STRETCH) {
         const long end = std::min(count, from + STRETCH);
 #pragma omp simd
@@ -98,7 +100,7 @@ template <class S> void gate_all(const S *gate, const S *up, S *out, long count,
 
 // Of out = silu(gate) * up, and of its gradient `grad`: out itself, the gradient of gate, and that of up in place of grad.
 template <class S> void gate_back_all(const S *gate, const S *up, S *grad, S *out, S *grad_gate, long count, int threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic)
     for (long from = 0; from < count; from += STRETCH) {
         const long end = std::min(count, from + STRETCH);
 #pragma omp simd
@@ -115,7 +117,7 @@ template <class S> void gate_back_all(const S *gate, const S *up, S *grad, S *ou
 template <class S>
 void turn_rows(const S *x, const S *cosine, const S *sine, S *out, long rows, long heads, long half, double sign, int threads) {
     const float way = float(sign);
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, SOME)
     for (long row = 0; row < rows; row++)
         for (long head = 0; head < heads; head++) {
             const S *from = x + (row * heads + head) * 2 * half, *c = cosine + row * half, *s = sine + row * half;

@@ -222,10 +222,13 @@ void multiply(const Left *lefts, long count, const Part *parts, const Job *jobs,
         Room<2> own(room * long(sizeof(bf16)));
         bf16 *b = own.take<bf16>(room);
         Tiles tiles_of_this_thread;
-#pragma omp for schedule(dynamic, 4) collapse(2)
         for (long left = 0; left < count; left++)
-            for (long block = 0; block < laid.blocks; block++)
-                if (laid.how[left] == Laid::AT_ONCE) laid.lay_block(left, block, laid.place(left, block));
+            if (laid.how[left] == Laid::AT_ONCE)
+#pragma omp for schedule(dynamic, 4) nowait
+                for (long block = 0; block < laid.blocks; block++) laid.lay_block(left, block, laid.place(left, block));
+        if (laid.size) {
+#pragma omp barrier
+        }
 #pragma omp for schedule(dynamic)
         for (long t = 0; t < long(tasks.size()); t++) {
             const Task &task = tasks[t];

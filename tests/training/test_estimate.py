@@ -145,12 +145,15 @@ def test_a_layer_keeps_what_the_formula_says(lora, half, lean):
         if not lean:
             base._known = False
         assert (base.lean is not None) is lean
+        base.cast.collecting = True
         sizes.append(kept(made, from_rows([[1] * width] * rows, [[0] + [1] * (width - 1)] * rows)))
     shape = Outline("x", config, None)
     role = Role("a", frozenset({"value"}), 0, not lora)
     batch = from_rows([[1] * width] * rows, [[0] + [1] * (width - 1)] * rows)
     laid = passes.one(batch, passes.Cut(rows, False, False, lean=lean))
-    told = layer_activations(Fleet(shape, (role,), (), False, False, lora, 0, lean), laid, bf16=half)
+    columns = shape.columns(AdapterConfig(use_peft=True, lora_r=4)) if lora else 0
+    assert columns == 7 * 4 * lora
+    told = layer_activations(Fleet(shape, (role,), (), False, False, lora, 0, lean, columns=columns), laid, bf16=half)
     if half and not lora and not lean:  # the weights' own copies are counted apart
         told += 2 * shape.shape.layer
     assert told == pytest.approx((sizes[1] - sizes[0]) / 2, rel=1e-3 if lean else 0.2)

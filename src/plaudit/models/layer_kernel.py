@@ -1,8 +1,8 @@
 """A whole decoder layer in one call forward and one backward, on a processor with matrix units (AMX): layer.cpp.
 
-`Walk.layer` takes it where `serves` says so. The steps of `fused.py`, one after another, are its slow twin: outputs and what goes
-back through the layers are the same to the last bit. Gradients of weights are added to `grad` in float32 by the backward pass
-itself, those of adapters too, which the steps round to bfloat16 before.
+`Walk.layer` takes it where `serves` says so. The steps of `fused.py`, one by one, are its slow twin: outputs and what
+goes back are the same to the last bit. Gradients of weights are added to `grad` in float32 by the backward pass itself, those
+of adapters too, which the steps round to bfloat16 before.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Decoder layers of the Llama kind, run by the steps of `fused.py` on tokens without padding, LoRA included.
 
+Where `layer_kernel.py` serves, a layer is one call.
 transformers' own layers are the slow twin (`forward.hidden_states`): the same numbers up to rounding. They run a model whose
 family has other parts, and adapters that are not plain LoRA.
 """

@@ -92,12 +92,19 @@ class Outline:
         if o.peft_type == "bottleneck":
             each = 2 * shape.width * o.bottleneck_size + o.bottleneck_size + shape.width
             return 2 * each * (shape.layers - first)
-        chosen = [one for one in self.linear if one.layer >= first]
         if o.peft_type == "ia3":
-            return self._ia3(o, chosen)
-        if o.lora_target_modules:
-            chosen = [one for one in chosen if one.name.rsplit(".", 1)[-1] in o.lora_target_modules]
+            return self._ia3(o, [one for one in self.linear if one.layer >= first])
+        chosen = [one for one in self._lora(o) if one.layer >= first]
         return sum(o.lora_r * (one.inputs + one.outputs) + one.outputs * o.use_dora for one in chosen)
+
+    def _lora(self, o: AdapterConfig) -> list[Linear]:
+        """The matrices that LoRA sits on, in all layers."""
+        chosen = o.lora_target_modules
+        return [one for one in self.linear if not chosen or one.name.rsplit(".", 1)[-1] in chosen]
+
+    def columns(self, o: AdapterConfig) -> int:
+        """Columns of x A^T of all LoRA adapters of one layer; 0 for other kinds."""
+        return sum(o.lora_r for one in self._lora(o) if one.layer == self.shape.layers - 1) if o.peft_type == "lora" else 0
 
     def _ia3(self, o: AdapterConfig, chosen: list[Linear]) -> int:
         from plaudit.models.adapters import ia3_targets

@@ -47,8 +47,8 @@ def _functions() -> dict[str, tuple[Any, ...]]:
 
 
 KERNELS = ("torch", "compiled", "tiled")
-"""What training may take: torch alone; passes compiled for a CPU; with them matrix products, attention and log-probabilities on
-its matrix units, in bfloat16."""
+"""What training may take: torch alone; passes compiled for a CPU; with them matrix products, attention, log-probabilities and
+whole layers on its matrix units, in bfloat16."""
 _chosen = {"kernels": "tiled"}
 
 

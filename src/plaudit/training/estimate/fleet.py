@@ -57,6 +57,8 @@ class Fleet:
     lean: bool = False
     """Layers are run by `models/lean.py`."""
     notes: tuple[str, ...] = ()
+    columns: int = 0
+    """Columns of x A^T of all adapters of one layer."""
     independent: Judge | None = None
     """A reward model that scores evaluations only."""
 
@@ -90,6 +92,7 @@ def fleet(algorithm: Algorithm, options: Resolved, model: Outline) -> Fleet:
         start,
         runs_lean(model, adapter),
         tuple(notes),
+        model.columns(adapter) if adapter.use_peft else 0,
         independent,
     )
 

@@ -7,7 +7,7 @@ Of the lean layers (`models/lean.py`), with r bytes for a number of the residual
 of attention's grid for each token:
 
     2 r E + b (q + 2 f) + g b (q + 2 k + h T)        scores up to 256 tokens only
-    2 r E + b (q + 2 f) + b (q + 2 k) + 4 h          where attention is one kernel (`models/attention_kernel.py`)
+    2 r E + b (2 q + 2 k + 2 f + a) + 4 h            where a layer is one kernel (`models/layer_kernel.py`); a columns in x A^T
 
 Of transformers' layers:
 
@@ -53,7 +53,7 @@ def layer_activations(ships: Fleet, one: Pass, *, bf16: bool, gpu: bool = False)
     if ships.lean:
         residual, product = 2 if bf16 and lora else 4, 2 if bf16 else 4
         if bf16 and not gpu and attention_kernel.serves(torch.device("cpu"), torch.bfloat16, shape.head_dim):
-            return tokens * (2 * residual * e + product * (2 * q + 2 * f + 2 * k) + 4 * shape.heads)
+            return tokens * (2 * residual * e + product * (2 * q + 2 * f + 2 * k + ships.columns) + 4 * shape.heads)
         scores = 0 if gpu or width > KEPT_WEIGHTS else shape.heads * width
         return tokens * (2 * residual * e + product * (q + 2 * f)) + one.places * product * (q + 2 * k + scores)
     scores = 0 if gpu or width > SHORT else shape.heads * width

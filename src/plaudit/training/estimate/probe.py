@@ -91,6 +91,7 @@ class _Probe:
         a, t = self.w.options[AdapterConfig], self.w.options[TrainingConfig]
         model = cast(self._model(layers), self.low if self.lora else torch.float32, self.device)
         base = Base(model, None, "", self.w.model.name, _everywhere(a))
+        base.cast.collecting = True  # as a learner has it
         head = scalar_head(base.width).to(self.device)
         common: dict[str, Any] = {
             "head": head,

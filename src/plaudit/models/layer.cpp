@@ -4,6 +4,7 @@
 //
 // Gradients of weights are added to float matrices where they stand. X is what the residual stream is held in.
 #include "sums.h"
+#include "vectors.h"
 
 namespace {
 
@@ -134,13 +135,19 @@ class Sums {
     long left = 0, part = 0, job = 0;
 };
 
-constexpr long STRETCH = 16384;  // numbers of one turn of a thread
+constexpr long STRETCH = 16384, SOME = 512;  // numbers of one turn of a thread, and of a buffer
 
 template <class A, class B, class C> void add_all(const A *a, const B *b, C *out, long count, int threads) {
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic)
-    for (long from = 0; from < count; from += STRETCH)
+    for (long from = 0; from < count; from += STRETCH) {
+        float sums[SOME];
+        for (long i = from, end = std::min(count, from + STRETCH); i < end; i += SOME) {
+            const long some = std::min(SOME, end - i);
 #pragma omp simd
-        for (long i = from; i < std::min(count, from + STRETCH); i++) put(out[i], wide(a[i]) + wide(b[i]));
+            for (long j = 0; j < some; j++) sums[j] = wide(a[i + j]) + wide(b[i + j]);
+            put_line(out + i, sums, some);
+        }
+    }
 }
 
 inline const bf16 *narrowed(const bf16 *x, bf16 *, long, int) { return x; }

@@ -4,7 +4,7 @@
 // changes nothing.
 //
 // X is what the residual stream is held in, S what is computed in; sums are float.
-#include "numbers.h"
+#include "vectors.h"
 
 namespace {
 
@@ -35,7 +35,8 @@ void norm_rows(const X *x, const float *weight, S *out, long rows, long size, do
             const float scale = inverse_rms(line, size, eps);
             S *to = out + row * size;
 #pragma omp simd
-            for (long i = 0; i < size; i++) put(to[i], line[i] * scale * weight[i]);
+            for (long i = 0; i < size; i++) line[i] *= scale * weight[i];
+            put_line(to, line, size);
         }
     }
 }
@@ -72,7 +73,8 @@ void norm_back_rows(const X *x, const float *weight, const S *grad, X *to, float
                 along /= float(size);
                 X *out = to + row * size;
 #pragma omp simd
-                for (long i = 0; i < size; i++) put(out[i], (g[i] * weight[i] - n[i] * along) * scale);
+                for (long i = 0; i < size; i++) g[i] = (g[i] * weight[i] - n[i] * along) * scale;
+                put_line(out, g, size);
             }
         }
     }
@@ -113,22 +115,55 @@ template <class S> void gate_back_all(const S *gate, const S *up, S *grad, S *ou
     }
 }
 
+#ifdef VECTORS
+void gate_all(const bf16 *gate, const bf16 *up, bf16 *out, long count, int threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic)
+    for (long from = 0; from < count; from += STRETCH)
+        for (long i = from, end = std::min(count, from + STRETCH); i < end; i += LANES) {
+            const __mmask16 inside = first_lanes(end - i);
+            const __m512 x = take_lanes(gate + i, inside), u = take_lanes(up + i, inside);
+            put_lanes(out + i, inside, _mm512_mul_ps(_mm512_mul_ps(x, sigmoid(x)), u));
+        }
+}
+
+void gate_back_all(const bf16 *gate, const bf16 *up, bf16 *grad, bf16 *out, bf16 *grad_gate, long count, int threads) {
+    const __m512 one = _mm512_set1_ps(1.0f);
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic)
+    for (long from = 0; from < count; from += STRETCH)
+        for (long i = from, end = std::min(count, from + STRETCH); i < end; i += LANES) {
+            const __mmask16 inside = first_lanes(end - i);
+            const __m512 x = take_lanes(gate + i, inside), u = take_lanes(up + i, inside), d = take_lanes(grad + i, inside);
+            const __m512 s = sigmoid(x), opened = _mm512_mul_ps(x, s);
+            const __m512 slope = _mm512_fmadd_ps(opened, _mm512_sub_ps(one, s), s);
+            put_lanes(out + i, inside, _mm512_mul_ps(opened, u));
+            put_lanes(grad_gate + i, inside, _mm512_mul_ps(_mm512_mul_ps(d, u), slope));
+            put_lanes(grad + i, inside, _mm512_mul_ps(d, opened));
+        }
+}
+#endif
+
 // Halves (a, b) of each head become (a cos - sign b sin, b cos + sign a sin): x [rows, heads, 2 half], angles [rows, half].
 template <class S>
 void turn_rows(const S *x, const S *cosine, const S *sine, S *out, long rows, long heads, long half, double sign, int threads) {
     const float way = float(sign);
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, SOME)
-    for (long row = 0; row < rows; row++)
-        for (long head = 0; head < heads; head++) {
-            const S *from = x + (row * heads + head) * 2 * half, *c = cosine + row * half, *s = sine + row * half;
-            S *to = out + (row * heads + head) * 2 * half;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        std::vector<float> room(2 * half);
+        float *line = room.data();
+#pragma omp for schedule(dynamic, SOME)
+        for (long row = 0; row < rows; row++)
+            for (long head = 0; head < heads; head++) {
+                const S *from = x + (row * heads + head) * 2 * half, *c = cosine + row * half, *s = sine + row * half;
+                S *to = out + (row * heads + head) * 2 * half;
 #pragma omp simd
-            for (long i = 0; i < half; i++) {
-                const float a = wide(from[i]), b = wide(from[i + half]), turn = way * wide(s[i]), stay = wide(c[i]);
-                put(to[i], a * stay - b * turn);
-                put(to[i + half], b * stay + a * turn);
+                for (long i = 0; i < half; i++) {
+                    const float a = wide(from[i]), b = wide(from[i + half]), turn = way * wide(s[i]), stay = wide(c[i]);
+                    line[i] = a * stay - b * turn;
+                    line[i + half] = b * stay + a * turn;
+                }
+                put_line(to, line, 2 * half);
             }
-        }
+    }
 }
 
 // Rows of scores [rows, width] belong to the last `height` of `width` places, in turns: a softmax of the places up to a row's own,

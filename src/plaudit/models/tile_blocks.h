@@ -1,22 +1,13 @@
-// What kernels that multiply by tiles do with vectors of 16 floats, and with 2 x 2 blocks of tiles: powers and logarithms of 2, sums of
-// rows, memory of a thread, and products whose operands lie in rows of tiles.
+// What kernels that multiply by tiles do with vectors of 16 floats, and with 2 x 2 blocks of tiles: logarithms of 2, sums of rows,
+// memory of a thread, and products whose operands lie in rows of tiles.
 #pragma once
 #include "tiles.h"
+#include "vectors.h"
 #ifdef TILES
 
 namespace {
 
 constexpr long CELL = SIDE * SIDE;    // numbers of a tile of floats
-constexpr float BITS = 1.442695041f;  // log2(e)
-
-// 2^x: a minimax polynomial of x - floor(x), relative error below 3e-6, a thousandth of what rounding takes. NaN stays NaN, and -inf
-// gives 0.
-inline __m512 power_of_two(__m512 x) {
-    const __m512 part = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-    __m512 y = _mm512_set1_ps(1.3534168e-2f);
-    for (float next : {5.2011460e-2f, 2.4144275e-1f, 6.9300383e-1f, 1.0000026f}) y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(next));
-    return _mm512_scalef_ps(y, x);
-}
 
 // log2(x) for x > 0: with x = 2^n m and z = (m - 1) / (m + 1) <= 1 / 3, n + 2 (z + z^3 / 3 + z^5 / 5 + ...) / ln 2.
 inline __m512 log_of_two(__m512 x) {
@@ -40,9 +31,6 @@ inline __m512 sum_of(__m512 line[SIDE]) {
         for (long i = 0; i < half; i++) line[i] = _mm512_add_ps(line[i], line[i + half]);
     return line[0];
 }
-
-// Two vectors of 16 floats as 32 numbers.
-inline __m512i narrow(__m512 first, __m512 second) { return (__m512i)_mm512_cvtne2ps_pbh(second, first); }
 
 // Adds the products of 32 numbers.
 inline __m512 dot(__m512 sum, const bf16 *a, const bf16 *b) {

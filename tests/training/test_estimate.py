@@ -99,6 +99,25 @@ def test_numbers_and_optimiser_states_are_those_of_the_networks(optim, peft, pla
         assert told == real if optim != "adafactor" else abs(told - real) < 0.2 * real
 
 
+def test_while_it_samples_a_run_holds_no_gradients(place, monkeypatch):
+    asked = resolved("ppo", "use_peft=true", "eval_fraction=0")
+    with RunFolder(place / "run", asked.flat(), resume=False) as folder:
+        loop = build("ppo", asked, folder, Silent())
+        learner, engine, seen = loop.learner, loop.source.engine, []
+        trained = [p for network in learner.networks.values() for p in network.parameters().values()]
+        generate = engine.generate
+
+        def watched(*given):
+            seen.append([p.grad is None for p in trained])
+            return generate(*given)
+
+        monkeypatch.setattr(engine, "generate", watched)
+        learner.step(loop.source.at(0, learner).batch.to(learner.device))
+        assert any(p.grad is not None for p in trained)
+        loop.source.at(1, learner)
+    assert len(seen) == 2 and all(map(all, seen))
+
+
 def kept(network, batch) -> int:
     """Bytes that autograd keeps for the backward pass, weights left out."""
     seen: dict[int, int] = {}

@@ -226,6 +226,12 @@ class Learner:
         everything = torch.arange(len(batch))
         return batch, [everything], self._trunks(batch, [everything]) if self.algorithm.reads else {0: None}
 
+    def rest(self) -> None:
+        """Give back what nobody reads any more, gradients and what passes have freed: room for an engine's weights."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        trim()
+
     # -- optimisers and state ---------------------------------------------------------------------------------------
 
     def averaged(self) -> AbstractContextManager[None]:

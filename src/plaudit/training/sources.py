@@ -235,7 +235,7 @@ class Rollouts:
         """Answers of the learner's newest weights, and the seconds that generating them took."""
         version = f"step-{learner.steps}"
         if self.engine.version != version:
-            trim()  # what an update has freed is room for the engine's weights
+            learner.rest()
             self.engine.load(learner.networks["policy"].weights(), version)
         self.asked |= {prompt.id: prompt for prompt in prompts}
         clock = time.perf_counter()

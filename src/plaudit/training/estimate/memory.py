@@ -91,7 +91,8 @@ def memory(ships: Fleet, options: Resolved, heavy: Pass, eaten: Meal, *, bf16: b
         "saving": {**later, **_saving(ships, options)},
     }
     if ships.online:
-        moments["rollout"] = {**held, **engine, **_rollout(ships, options, eaten, bf16=bf16)}
+        rested = {**held, "gradients": 0}  # `Learner.rest`
+        moments["rollout"] = {**rested, **engine, **_rollout(ships, options, eaten, bf16=bf16)}
     sums = {name: sum(parts.values()) for name, parts in moments.items()}
     moment = max(sums, key=sums.__getitem__)
     return Memory({name: size for name, size in moments[moment].items() if size}, moment, sums)

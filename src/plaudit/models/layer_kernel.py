@@ -66,7 +66,7 @@ class Parts:
 
 
 class _Map(ctypes.Structure):
-    """As in layer.cpp, like those below."""
+    """As in layer.h, like those below."""
 
     _fields_ = (
         *((name, c_void_p) for name in NAMES),

@@ -35,7 +35,7 @@ void norm_rows(const X *x, const float *weight, S *out, long rows, long size, do
             const float scale = inverse_rms(line, size, eps);
             S *to = out + row * size;
 #pragma omp simd
-            for (long i = 0; i < size; i++) line[i] *= scale * weight[i];
+            for (long i = 0; i < size; i++) line[i] = line[i] * scale * weight[i];
             put_line(to, line, size);
         }
     }

@@ -109,6 +109,15 @@ def test_gradients_are_no_further_from_float64_than_those_of_the_steps(full, mon
     assert 1e-4 < error(True) < 1.01 * error(False)
 
 
+def test_the_first_norm_is_trained_below_embeddings_that_are_not(monkeypatch):
+    made = network(full=True)
+    made.base.model.get_input_embeddings().weight.requires_grad_(False)
+    _, grads, ran = results(made, monkeypatch, kernel=True)
+    _, others, _ = results(made, monkeypatch, kernel=False)
+    assert ran == 9 and grads.keys() == others.keys() and "model.layers.0.input_layernorm.weight" in grads
+    assert max(apart(grads[name], others[name]) for name in grads) < 5e-6
+
+
 def test_adapters_on_some_maps_with_scales_and_ranks_of_their_own(monkeypatch):
     made = network(lora_target_modules=["q_proj", "v_proj", "o_proj", "up_proj"])
     layers = made.base.model.model.layers
@@ -198,5 +207,4 @@ def test_an_adapter_that_is_added_or_switched_is_seen(monkeypatch):
         assert torch.equal(found[1], first) and torch.equal(found[2], plain)
         assert len({float(one.sum()) for one in found}) == 3
         monkeypatch.setattr(layer_kernel, "serves", lambda *_, **__: False)
-        base.cast.parts.clear()
         assert torch.equal(other(rows(), {"logp"}).logp, found[0])

@@ -138,7 +138,6 @@ class Base:
                 with self.using(None) as bare:
                     self.own[name] = VirtualTokens(options, bare, seed)
         self._adapters[name] = options
-        self.cast.parts.clear()  # the layers are made of something else now
         for parameter in self.adapter_parameters(name).values():
             parameter.data = parameter.data.to(torch.promote_types(self.model.dtype, torch.float32))
         if options.lora_dropout:

@@ -163,7 +163,7 @@ def test_the_average_is_what_is_saved(nursery, tmp_path):
 @pytest.mark.parametrize("optim", ["adafactor", "sgd", "muon"])
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_the_default_rate_of_each_optimiser_learns(optim, full):
-    """AdamW's rate times the factor: the loss falls by a tenth of what it falls with AdamW, or more (the lowest: SGD leaps)."""
+    """AdamW's rate times the factor: the loss falls by a tenth of AdamW's fall, or more: the mean of ten, for SGD leaps."""
     fallen = {}
     for name, factor in (("adamw_torch", 1.0), (optim, RATE.get(optim, 1.0))):
         made = learner(
@@ -175,5 +175,5 @@ def test_the_default_rate_of_each_optimiser_learns(optim, full):
         )
         batch = BATCHES["sft"](dtype=torch.float32)
         losses = [made.step(batch)["loss"] for _ in range(30)]
-        fallen[name] = losses[0] - min(losses)
+        fallen[name] = losses[0] - sum(losses[-10:]) / 10
     assert fallen["adamw_torch"] > 0.3 and fallen[optim] > 0.1 * fallen["adamw_torch"]

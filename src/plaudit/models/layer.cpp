@@ -171,12 +171,10 @@ template <class X> void Pass<X>::weights(const Back &b, const bf16 *x, const bf1
         if (float *to = l.maps[i].grad_down) add_all(to, room.weights + at * inputs, to, l.maps[i].rank * inputs, threads);
 }
 
-constexpr long BLOCK = 64;  // rows whose part of a norm's gradient is summed at once, as in passes.cpp
-
 template <class X> void Pass<X>::norm_back(const X *x, int which, const bf16 *grad, X *out, float *part) {
     float *to = l.grad_norms[which];
     c.norm_back(x, l.norms[which], grad, out, to ? part : nullptr, n, l.width, l.eps, threads);
-    for (long block = 0; to && block < (n + BLOCK - 1) / BLOCK; block++)
+    for (long block = 0; to && block < (n + NORM_BLOCK - 1) / NORM_BLOCK; block++)
         for (long i = 0; i < l.width; i++) to[i] += part[block * l.width + i];
 }
 
@@ -231,7 +229,7 @@ template <class X> long Pass<X>::backward(const X *x, const X *grad, X *grad_x, 
     room = {place.take<bf16>(n * ranks), place.take<bf16>(ranks * inputs), place.take<float>(ranks * std::max(inputs, outputs))};
     bf16 *normed = place.take<bf16>(n * l.width), *through = place.take<bf16>(n * l.width), *low = place.take<bf16>(n * l.width);
     X *middle = place.take<X>(n * l.width), *made = place.take<X>(n * l.width);
-    float *part = place.take<float>((n + BLOCK - 1) / BLOCK * l.width);
+    float *part = place.take<float>((n + NORM_BLOCK - 1) / NORM_BLOCK * l.width);
     const long mark = place.at, q = n * l.heads * l.size, kv = n * l.kv_heads * l.size;
     bf16 *up = place.take<bf16>(n * l.inner), *product = place.take<bf16>(n * l.inner), *gate = place.take<bf16>(n * l.inner);
     if (x) {

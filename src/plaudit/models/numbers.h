@@ -15,6 +15,8 @@
 
 namespace {
 
+constexpr long NORM_BLOCK = 64;  // rows whose part of a norm's gradient is summed at once; passes.py has it too
+
 struct bf16 {
     uint16_t bits;
 };

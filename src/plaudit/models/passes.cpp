@@ -41,14 +41,12 @@ void norm_rows(const X *x, const float *weight, S *out, long rows, long size, do
     }
 }
 
-constexpr long BLOCK = 64;
-
 // With n = x / rms(x) and g = weight * grad: to = (g - n mean(g n)) / rms(x); part [blocks, size] gets the sums of grad * n over
-// BLOCK rows each, where it is given.
+// NORM_BLOCK rows each, where it is given.
 template <class X, class S>
 void norm_back_rows(const X *x, const float *weight, const S *grad, X *to, float *part, long rows, long size, double eps,
                     int threads) {
-    const long blocks = (rows + BLOCK - 1) / BLOCK;
+    const long blocks = (rows + NORM_BLOCK - 1) / NORM_BLOCK;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         std::vector<float> room(2 * size);
@@ -57,7 +55,7 @@ void norm_back_rows(const X *x, const float *weight, const S *grad, X *to, float
         for (long block = 0; block < blocks; block++) {
             float *sums = part ? part + block * size : nullptr;
             if (sums) std::fill(sums, sums + size, 0.0f);
-            for (long row = block * BLOCK; row < std::min(rows, (block + 1) * BLOCK); row++) {
+            for (long row = block * NORM_BLOCK; row < std::min(rows, (block + 1) * NORM_BLOCK); row++) {
                 read_line(x + row * size, n, size);
                 read_line(grad + row * size, g, size);
                 const float scale = inverse_rms(n, size, eps);

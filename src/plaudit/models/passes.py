@@ -33,7 +33,7 @@ OTHERS = {
 }
 TYPES = ("float32", "bfloat16")
 BLOCK = 64
-"""Rows whose part of a weight's gradient is summed at once, as in passes.cpp."""
+"""Rows whose part of a weight's gradient is summed at once, as in numbers.h."""
 
 
 def library() -> ctypes.CDLL | None:

@@ -104,7 +104,7 @@ struct Laid {
     Laid(const Left *lefts, long count, long rows)
         : lefts(lefts), begin(count), how(count), rows(rows), blocks((rows + WIDE - 1) / WIDE) {}
     // columns: that ask for each A; times: how often all of it is asked for; often: from when on laying it at once pays.
-    void choose(const std::vector<long> &columns, const std::vector<double> &times, double often) {
+    void choose(const std::vector<long> &columns, const std::vector<long> &times, double often) {
         for (size_t i = 0; i < columns.size(); i++) {
             const bool whole = lefts[i].depth % DEEP == 0;
             begin[i] = size;
@@ -192,8 +192,7 @@ struct Task {
 template <class C>
 void multiply(const Left *lefts, long count, const Part *parts, const Job *jobs, long number, long rows, int threads) {
     std::vector<Task> tasks;
-    std::vector<long> columns(count);
-    std::vector<double> times(count);
+    std::vector<long> columns(count), times(count);
     Laid laid(lefts, count, rows);
     long room = 0;
     for (long j = 0; j < number; j++) {
@@ -202,7 +201,8 @@ void multiply(const Left *lefts, long count, const Part *parts, const Job *jobs,
         // twice as many tasks as threads, so that the fastest takes most: of columns, or where there are few, of rows
         const long stretches = (jobs[j].columns + WIDE - 1) / WIDE, turns = threads > 1 ? 2L * threads : 1;
         const long fit = std::max(1L, CACHE / (steps * 2 * TILE * 2)), down = stretches < 2 * turns ? turns : 1;
-        const long least = (stretches + fit - 1) / fit, panels = down > 1 ? least : std::min(up_to(std::max(least, turns), threads), stretches);
+        const long least = (stretches + fit - 1) / fit, even = std::min(up_to(std::max(least, turns), threads), stretches);
+        const long panels = down > 1 ? least : even;
         room = std::max(room, ((stretches + panels - 1) / panels + 1) * 2 * steps * TILE);
         for (long x = 0; x < panels; x++)
             for (long y = 0; y < down; y++)
@@ -211,7 +211,7 @@ void multiply(const Left *lefts, long count, const Part *parts, const Job *jobs,
         for (long i = 0; i < jobs[j].count; i++) {
             const long left = parts[jobs[j].first + i].left;
             columns[left] += jobs[j].columns;
-            times[left] += double(panels);
+            times[left] += panels;
         }
     }
     laid.choose(columns, times, OFTEN * threads);

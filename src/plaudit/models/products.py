@@ -85,7 +85,7 @@ def _functions() -> dict[str, tuple[Any, ...]]:
 
 
 class _Left(ctypes.Structure):
-    """As in products.cpp, like those below."""
+    """As in sums.h, like those below."""
 
     _fields_ = (("start", c_void_p), *((name, c_long) for name in ("depth", "row", "deep")))
 

@@ -2,7 +2,6 @@
 // memory of a thread, and products whose operands lie in rows of tiles.
 #pragma once
 #include "tiles.h"
-#include "vectors.h"
 #ifdef TILES
 
 namespace {

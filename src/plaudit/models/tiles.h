@@ -4,10 +4,9 @@
 // its line j has b[2j][0], b[2j + 1][0], b[2j][1], b[2j + 1][1] and so on. WORK says whether they are there: where the compiler
 // knows them, since all is compiled for this machine; the kernel must also let the process use them.
 #pragma once
-#include "numbers.h"
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AVX512BW__) && defined(__AVX512BF16__) && defined(__linux__)
+#include "vectors.h"
+#if defined(VECTORS) && defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__linux__)
 #define TILES 1
-#include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

@@ -112,11 +112,8 @@ void forward(const Standing &s, const bf16 *query, const bf16 *key, const bf16 *
         for (long block = start / BLOCK; block < blocks; block++) {
             const bf16 *q = rows + block * BLOCK * size;
             float *score[2] = {scores, scores + 2 * blocks * CELL};
-            for (long t = 0; t < 2 * (block + 1); t += 2) {
-                zero();
-                add(q, q + SIDE * size, size, DEEP, keys + t * deep * TILE, keys + (t + 1) * deep * TILE, deep);
-                give(score[0] + t * CELL, score[0] + (t + 1) * CELL, score[1] + t * CELL, score[1] + (t + 1) * CELL);
-            }
+            for (long t = 0; t < 2 * (block + 1); t++)
+                add(score[0] + t * CELL, score[1] + t * CELL, false, q, q + SIDE * size, size, DEEP, keys + t * deep * TILE, deep);
             const long from = std::max(start - block * BLOCK, 0L), end = std::min(count - block * BLOCK, BLOCK);
             float part[BLOCK], sum[BLOCK];
             for (long half = 0; half < 2; half++)
@@ -125,10 +122,9 @@ void forward(const Standing &s, const bf16 *query, const bf16 *key, const bf16 *
             place += block * BLOCK;
             for (long i = from; i < end; i++) sums[place[i] * s.heads + head] = sum[i];
             for (long d = 0; d < size; d += DEEP) {
-                const bf16 *v = values + d / SIDE * blocks * TILE;
-                zero();
-                add(weights, weights + blocks * TILE, DEEP, TILE, v, v + blocks * TILE, block + 1);
-                give(seen, seen + CELL, seen + 2 * CELL, seen + 3 * CELL);
+                for (long t = 0; t < 2; t++)
+                    add(seen + t * CELL, seen + (2 + t) * CELL, false, weights, weights + blocks * TILE, DEEP, TILE,
+                        values + (d / SIDE + t) * blocks * TILE, block + 1);
                 for (long i = from; i < end; i++) {
                     const float *found = seen + i / SIDE * 2 * CELL + i % SIDE * SIDE;
                     const __m512 by = _mm512_set1_ps(part[i]);
@@ -244,11 +240,11 @@ struct Back {
     void queries(long block, long begin, long end) {
         const long at = block * BLOCK * size;
         for (long b = begin; b < end; b++) {
-            const bf16 *k = keys + 2 * b * deep * TILE, *v = values + 2 * b * deep * TILE;
-            zero(), add(q + at, q + at + SIDE * size, size, DEEP, k, k + deep * TILE, deep);
-            give(scores, scores + CELL, scores + 2 * CELL, scores + 3 * CELL);
-            zero(), add(g + at, g + at + SIDE * size, size, DEEP, v, v + deep * TILE, deep);
-            give(back, back + CELL, back + 2 * CELL, back + 3 * CELL);
+            for (long t = 0; t < 2; t++) {
+                const long right = (2 * b + t) * deep * TILE, below = at + SIDE * size;
+                add(scores + t * CELL, scores + (2 + t) * CELL, false, q + at, q + below, size, DEEP, keys + right, deep);
+                add(back + t * CELL, back + (2 + t) * CELL, false, g + at, g + below, size, DEEP, values + right, deep);
+            }
             const long tile = 2 * (b - begin) * blocks + block;
             bf16 *to[3][2] = {{weights + tile * TILE, weights + (tile + blocks) * TILE},
                               {pairs + tile * TILE, pairs + (tile + blocks) * TILE},
@@ -256,12 +252,9 @@ struct Back {
             (b == block ? weigh_back<true> : weigh_back<false>)(scores, back, total + block * BLOCK, along + block * BLOCK,
                                                                 count - block * BLOCK, to);
         }
-        for (long d = 0; d < wide; d += 2) {
-            float *c = sum_q + (2 * block * wide + d) * CELL, *below = c + wide * CELL;
-            const bf16 *k = key_pairs + (d * blocks + begin) * TILE;
-            begin ? take(c, c + CELL, below, below + CELL) : zero();
-            add(lines, lines + CHUNK * TILE, DEEP, TILE, k, k + blocks * TILE, end - begin);
-            give(c, c + CELL, below, below + CELL);
+        for (long d = 0; d < wide; d++) {
+            float *c = sum_q + (2 * block * wide + d) * CELL;
+            add(c, c + wide * CELL, begin, lines, lines + CHUNK * TILE, DEEP, TILE, key_pairs + (d * blocks + begin) * TILE, end - begin);
         }
     }
 
@@ -272,9 +265,8 @@ struct Back {
         for (long d = 0; d < wide; d += 2) {
             const bf16 *a = queries + (d * blocks + from) * TILE;
             float *c = sums + (d * blocks + block) * 2 * CELL, *below = c + 2 * blocks * CELL;
-            more ? take(c, c + CELL, below, below + CELL) : zero();
-            add(a, a + blocks * TILE, DEEP, TILE, w, w + blocks * TILE, blocks - from);
-            give(c, c + CELL, below, below + CELL);
+            for (long t = 0; t < 2; t++)
+                add(c + t * CELL, below + t * CELL, more, a, a + blocks * TILE, DEEP, TILE, w + t * blocks * TILE, blocks - from);
         }
     }
 };

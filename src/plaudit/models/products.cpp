@@ -1,7 +1,7 @@
 // Sums of matrix products in bfloat16 on the processor's matrix units: C = A1 B1 + A2 B2 + ..., in float until the one rounding.
 //
-// Columns are divided among tasks: a task lays its part of B out in tiles, which stay in that core's cache, and then takes 32 rows of
-// A at a time. Each number of C is summed by one thread in one order: neither the number of threads nor the rows beside it change
+// Columns are divided among tasks: a task lays its part of B out in tiles, which stay in that core's second cache, and then takes 32
+// rows of A at a time, of a depth that stays in the first. Each number of C is summed by one thread in one order: neither the number of threads nor the rows beside it change
 // its bits.
 #include "sums.h"
 #include "tile_blocks.h"
@@ -11,10 +11,11 @@ namespace {
 
 long steps_of(const Left &left) { return (left.depth + DEEP - 1) / DEEP; }
 
-constexpr long WIDE = 2 * SIDE;  // rows and columns of C that are summed at once, in four tiles
+constexpr long TALL = 2 * SIDE;  // rows of C that are summed at once, of 16 columns, in two tiles
 constexpr long FEW = 128;        // columns below which A is not laid out
 constexpr double OFTEN = 2.5;    // how often a thread may lay out the same A
-constexpr long CACHE = 640 * 1024;  // bytes of B that a thread works on at a time
+constexpr long CACHE = 1200 * 1024;  // bytes of B that a thread works on at a time
+constexpr long SHALLOW = 20;     // products of 32 rows whose A stays in the first cache
 
 // Step `step` of up to 16 rows from `row` on, as A.
 void lay(const Left &left, long row, long rows, long step, bf16 *to) {
@@ -39,15 +40,16 @@ template <class C> struct Leaving {
     long stride = 0, rows = 0, columns = 0, row = 0;
     bool more = false;
     float scale = 1;
+    C *soon = nullptr;  // where others will go in a while
 
     void go(long some) {
-        for (const long end = std::min(rows, row + some); row < end; row++)
-            for (long i = 0; i < columns; i += SIDE) {
-                const __mmask16 inside = __mmask16((1u << std::min(SIDE, columns - i)) - 1);
-                __m512 x = _mm512_mul_ps(_mm512_load_ps(sums + row * WIDE + i), _mm512_set1_ps(scale));
-                if (bias) x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(inside, bias + i));
-                put(to + row * stride + i, x, inside);
-            }
+        const __mmask16 inside = __mmask16((1u << columns) - 1);
+        for (const long end = std::min(rows, row + some); row < end; row++) {
+            __m512 x = _mm512_mul_ps(_mm512_load_ps(sums + row * SIDE), _mm512_set1_ps(scale));
+            if (bias) x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(inside, bias));
+            put(to + row * stride, x, inside);
+            if (soon) __builtin_prefetch(soon + row * stride, 1);
+        }
     }
     void put(bf16 *at, __m512 x, __mmask16 inside) { _mm256_mask_storeu_epi16(at, inside, (__m256i)_mm512_cvtneps_pbh(x)); }
     void put(float *at, __m512 x, __mmask16 inside) {
@@ -62,32 +64,20 @@ struct Tall {
     long line, below, step;
 };
 
-// To the sums of a block [32, 32] in tiles 0 to 3: `steps` products of each. b: for each step a tile or two.
-template <int DOWN, int ACROSS, class C> void add(Tall a, const bf16 *b, long steps, Leaving<C> &before, long some) {
+// To the sums of a block [32, 16] in tiles 0 and 1 (or of [16, 16] in tile 0): `steps` products of each. Tiles 2 and 3 take A and B;
+// no other tile may be in use, as tile_blocks.h says.
+template <int DOWN, class C> void add(Tall a, const bf16 *b, long steps, Leaving<C> &before, long some) {
     const long line = a.line * 2;
-    for (long k = 0; k < steps; k++, a.from += a.step, b += ACROSS * TILE) {
-        _tile_loadd(4, a.from, line);
-        _tile_stream_loadd(6, b, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        if (ACROSS > 1) {
-            _tile_stream_loadd(7, b + TILE, 64);
-            _tile_dpbf16ps(1, 4, 7);
-        }
+    for (long k = 0; k < steps; k++, a.from += a.step, b += TILE) {
+        _tile_stream_loadd(3, b, 64);
+        _tile_loadd(2, a.from, line);
+        _tile_dpbf16ps(0, 2, 3);
         if (DOWN > 1) {
-            _tile_loadd(5, a.from + a.below, line);
-            _tile_dpbf16ps(2, 5, 6);
-            if (ACROSS > 1) _tile_dpbf16ps(3, 5, 7);
+            _tile_loadd(2, a.from + a.below, line);
+            _tile_dpbf16ps(1, 2, 3);
         }
         before.go(some);
     }
-}
-
-void store(float *sums) {
-    _tile_stored(0, sums, WIDE * 4);
-    _tile_stored(1, sums + SIDE, WIDE * 4);
-    _tile_stored(2, sums + SIDE * WIDE, WIDE * 4);
-    _tile_stored(3, sums + SIDE * WIDE + SIDE, WIDE * 4);
-    written();
 }
 
 // How each A of one call comes into tiles, of each block of 32 rows its steps, a tile or two each: turned ones all at once, since
@@ -102,7 +92,7 @@ struct Laid {
     long rows, blocks, size = 0;
 
     Laid(const Left *lefts, long count, long rows)
-        : lefts(lefts), begin(count), how(count), rows(rows), blocks((rows + WIDE - 1) / WIDE) {}
+        : lefts(lefts), begin(count), how(count), rows(rows), blocks((rows + TALL - 1) / TALL) {}
     // columns: that ask for each A; times: how often all of it is asked for; often: from when on laying it at once pays.
     void choose(const std::vector<long> &columns, const std::vector<long> &times, double often) {
         for (size_t i = 0; i < columns.size(); i++) {
@@ -113,76 +103,96 @@ struct Laid {
         }
     }
     bf16 *place(long left, long block) const { return tiles + begin[left] + block * 2 * steps_of(lefts[left]) * TILE; }
-    void lay_block(long left, long block, bf16 *to) const {
-        const long high = std::min(WIDE, rows - block * WIDE);
-        for (long step = 0; step < steps_of(lefts[left]); step++)
+    void lay_block(long left, long block, long from, long end, bf16 *to) const {
+        const long high = std::min(TALL, rows - block * TALL);
+        for (long step = from; step < end; step++)
             for (long at = 0; at < high; at += SIDE, to += TILE)
-                lay(lefts[left], block * WIDE + at, std::min(SIDE, high - at), step, to);
+                lay(lefts[left], block * TALL + at, std::min(SIDE, high - at), step, to);
     }
-    // Where the tiles are; laid out at `to` if they have to be.
-    Tall of(long left, long block, bf16 *to) const {
+    // Where the tiles of the steps from .. end are; laid out at `to` if they have to be.
+    Tall of(long left, long block, long from, long end, bf16 *to) const {
         const Left &l = lefts[left];
-        if (how[left] == NOT && (block + 1) * WIDE <= rows) return {l.from + block * WIDE * l.row, l.row, SIDE * l.row, DEEP};
-        if (how[left] != AT_ONCE) lay_block(left, block, to);
-        return {how[left] == AT_ONCE ? place(left, block) : to, DEEP, TILE, (rows - block * WIDE > SIDE ? 2 : 1) * TILE};
+        if (how[left] == NOT && (block + 1) * TALL <= rows)
+            return {l.from + block * TALL * l.row + from * DEEP, l.row, SIDE * l.row, DEEP};
+        const long step = (rows - block * TALL > SIDE ? 2 : 1) * TILE;
+        if (how[left] != AT_ONCE) lay_block(left, block, from, end, to);
+        return {how[left] == AT_ONCE ? place(left, block) + from * step : to, DEEP, TILE, step};
     }
 };
 
-// B of the columns 32 * (first .. last): of each 32 all steps, of each step a tile or two. Lines are read from end to end.
+// Steps of a sum.
+long steps_of(const Laid &laid, const Job &job, const Part *parts) {
+    long steps = 0;
+    for (long i = 0; i < job.count; i++) steps += steps_of(laid.lefts[parts[i].left]);
+    return steps;
+}
+
+// B of the columns 16 * (first .. last): of each 16 all steps, a tile each. Lines are read from end to end.
 void lay_panel(const Laid &laid, const Job &job, const Part *parts, long first, long last, long steps, bf16 *b) {
     long done = 0;
     for (long i = 0; i < job.count; i++) {
         const Part &part = parts[i];
         const Left &left = laid.lefts[part.left];
-        const long here = steps_of(left), all = here * (last - first);
-        for (long n = 0; n < all; n++) {
-            const long step = part.column == 1 ? n / (last - first) : n % here;
-            const long p = first + (part.column == 1 ? n % (last - first) : n / here);
-            const long begin = p * WIDE, wide = std::min(WIDE, job.columns - begin), tiles = wide > SIDE ? 2 : 1;
-            bf16 *to = b + ((p - first) * 2 * steps + (done + step) * tiles) * TILE;
-            for (long at = 0; at < wide; at += SIDE, to += TILE)
-                lay(part, left, begin + at, std::min(SIDE, wide - at), step, to);
+        const long here = steps_of(left), across = last - first;
+        for (long n = 0; n < here * across; n++) {
+            const long step = part.column == 1 ? n / across : n % here, p = part.column == 1 ? n % across : n / here;
+            const long column = (first + p) * SIDE;
+            lay(part, left, column, std::min(SIDE, job.columns - column), step, b + (p * steps + done + step) * TILE);
         }
         done += here;
     }
 }
 
-// Columns of one job, 32 * (first .. last), of all rows of the blocks begin .. end. `room`: for a block of A, then for B.
+// A stretch of the depth of a part of a sum: where it is in A and, among all steps of the sum, in B.
+struct Stretch {
+    Tall a;
+    long first, count;
+};
+
+// Columns of one job, 16 * (first .. last), of all rows of the blocks begin .. end; sums wait from one stretch of the depth to the
+// next. `room`: for a block of A, for such sums, then for B.
 template <class C>
 void compute(const Laid &laid, const Job &job, const Part *parts, long first, long last, long begin, long end, bf16 *room) {
-    long steps = 0;
-    for (long i = 0; i < job.count; i++) steps += steps_of(laid.lefts[parts[i].left]);
-    bf16 *const b = room + steps * 2 * TILE;
+    const long steps = steps_of(laid, job, parts), turns = (steps + SHALLOW - 1) / SHALLOW;
+    float *const waiting = (float *)(room + SHALLOW * 2 * TILE);
+    bf16 *const b = room + SHALLOW * 2 * TILE + (last - first) * 4 * CELL;
     lay_panel(laid, job, parts, first, last, steps, b);
-    alignas(64) float sums[2][WIDE * WIDE];
-    std::vector<Tall> tall(job.count);
+    alignas(64) float sums[2][TALL * SIDE];
+    std::vector<Stretch> stretches(job.count);
     Leaving<C> before;
-    int turn = 0;
-    for (long block = begin; block < end; block++) {
-        const bf16 *right = b;
-        const long high = std::min(WIDE, laid.rows - block * WIDE);
-        bf16 *to = room;
+    int side = 0;
+    for (long at = begin * turns; at < end * turns; at++) {
+        const long block = at / turns, turn = at % turns, high = std::min(TALL, laid.rows - block * TALL);
+        const long from = steps * turn / turns, to = steps * (turn + 1) / turns;
+        const auto how = high > SIDE ? add<2, C> : add<1, C>;
+        long done = 0, number = 0;
         for (long i = 0; i < job.count; i++) {
-            tall[i] = laid.of(parts[i].left, block, to);
-            to += steps_of(laid.lefts[parts[i].left]) * 2 * TILE;
-        }
-        for (long p = first; p < last; p++, turn ^= 1) {
-            const long wide = std::min(WIDE, job.columns - p * WIDE), some = (before.rows + steps - 1) / steps;
-            const auto how = high > SIDE ? (wide > SIDE ? add<2, 2, C> : add<2, 1, C>) : (wide > SIDE ? add<1, 2, C> : add<1, 1, C>);
-            written();
-            zero();
-            for (long i = 0; i < job.count; i++) {
-                const long here = steps_of(laid.lefts[parts[i].left]);
-                how(tall[i], right, here, before, some);
-                right += here * (wide > SIDE ? 2 : 1) * TILE;
+            const long here = steps_of(laid.lefts[parts[i].left]), low = std::max(from - done, 0L), up = std::min(to - done, here);
+            if (low < up) {
+                bf16 *const place = room + (done + low - from) * 2 * TILE;
+                stretches[number++] = {laid.of(parts[i].left, block, low, up, place), done + low, up - low};
             }
-            store(sums[turn]);
-            const long place = block * WIDE * job.stride + p * WIDE;
-            before = {sums[turn], job.bias ? job.bias + p * WIDE : nullptr, (C *)job.out + place, job.stride, high, wide, 0,
-                      job.more != 0, float(job.scale)};
+            done += here;
+        }
+        for (long p = first; p < last; p++) {
+            const long some = (before.rows + to - from - 1) / (to - from);
+            float *const held = waiting + (p - first) * 2 * CELL;
+            turn ? take(held, held + CELL) : zero();
+            for (long i = 0; i < number; i++)
+                how(stretches[i].a, b + ((p - first) * steps + stretches[i].first) * TILE, stretches[i].count, before, some);
+            if (turn + 1 < turns) {
+                give(held, held + CELL);
+                continue;
+            }
+            give(sums[side], sums[side] + CELL);
+            const auto to_columns = [&](long block, long p) { return (C *)job.out + block * TALL * job.stride + p * SIDE; };
+            C *const soon = p + 2 < last ? to_columns(block, p + 2) : block + 1 < end ? to_columns(block + 1, first) : nullptr;
+            before = {sums[side], job.bias ? job.bias + p * SIDE : nullptr, to_columns(block, p), job.stride, high,
+                      std::min(SIDE, job.columns - p * SIDE), 0, job.more != 0, float(job.scale), soon};
+            side ^= 1;
         }
     }
-    before.go(WIDE);
+    before.go(TALL);
 }
 
 struct Task {
@@ -196,14 +206,13 @@ void multiply(const Left *lefts, long count, const Part *parts, const Job *jobs,
     Laid laid(lefts, count, rows);
     long room = 0;
     for (long j = 0; j < number; j++) {
-        long steps = 0;
-        for (long i = 0; i < jobs[j].count; i++) steps += steps_of(lefts[parts[jobs[j].first + i].left]);
+        const long steps = steps_of(laid, jobs[j], parts + jobs[j].first);
         // twice as many tasks as threads, so that the fastest takes most: of columns, or where there are few, of rows
-        const long stretches = (jobs[j].columns + WIDE - 1) / WIDE, turns = threads > 1 ? 2L * threads : 1;
-        const long fit = std::max(1L, CACHE / (steps * 2 * TILE * 2)), down = stretches < 2 * turns ? turns : 1;
+        const long stretches = (jobs[j].columns + SIDE - 1) / SIDE, turns = threads > 1 ? 2L * threads : 1;
+        const long fit = std::max(1L, CACHE / (steps * TILE * 2)), down = stretches < 2 * turns ? turns : 1;
         const long least = (stretches + fit - 1) / fit, even = std::min(up_to(std::max(least, turns), threads), stretches);
         const long panels = down > 1 ? least : even;
-        room = std::max(room, ((stretches + panels - 1) / panels + 1) * 2 * steps * TILE);
+        room = std::max(room, SHALLOW * 2 * TILE + (stretches + panels - 1) / panels * (steps * TILE + 4 * CELL));
         for (long x = 0; x < panels; x++)
             for (long y = 0; y < down; y++)
                 tasks.push_back({j, stretches * x / panels, stretches * (x + 1) / panels, laid.blocks * y / down,
@@ -225,7 +234,7 @@ void multiply(const Left *lefts, long count, const Part *parts, const Job *jobs,
         for (long left = 0; left < count; left++)
             if (laid.how[left] == Laid::AT_ONCE)
 #pragma omp for schedule(dynamic, 4) nowait
-                for (long block = 0; block < laid.blocks; block++) laid.lay_block(left, block, laid.place(left, block));
+                for (long block = 0; block < laid.blocks; block++) laid.lay_block(left, block, 0, steps_of(lefts[left]), laid.place(left, block));
         if (laid.size) {
 #pragma omp barrier
         }

@@ -1,10 +1,12 @@
 // Sums of matrix products in bfloat16 on the processor's matrix units: C = A1 B1 + A2 B2 + ..., in float until the one rounding.
 //
-// Columns are divided among tasks: a task lays its part of B out in tiles, which stay in that core's second cache, and then takes 32
-// rows of A at a time, of a depth that stays in the first. Each number of C is summed by one thread in one order: neither the number of threads nor the rows beside it change
-// its bits.
+// Columns are divided into shares. A thread lays its share's part of B out in tiles, which then stay in that core's second cache, and
+// takes 32 rows of A at a time, of a depth that stays in the first; when no rows are left, it helps with another share. Each number of
+// C is summed by one thread in one order: neither the number of threads nor the rows beside it change its bits.
 #include "sums.h"
 #include "tile_blocks.h"
+#include <atomic>
+#include <sched.h>
 
 #ifdef TILES
 namespace {
@@ -12,9 +14,9 @@ namespace {
 long steps_of(const Left &left) { return (left.depth + DEEP - 1) / DEEP; }
 
 constexpr long TALL = 2 * SIDE;  // rows of C that are summed at once, of 16 columns, in two tiles
+constexpr long WIDE = 2 * SIDE;  // columns of C that are written at once
 constexpr long FEW = 128;        // columns below which A is not laid out
-constexpr double OFTEN = 2.5;    // how often a thread may lay out the same A
-constexpr long CACHE = 1200 * 1024;  // bytes of B that a thread works on at a time
+constexpr long CACHE = 600 * 1024;  // numbers of B that stay in the second cache
 constexpr long SHALLOW = 20;     // products of 32 rows whose A stays in the first cache
 
 // Step `step` of up to 16 rows from `row` on, as A.
@@ -25,12 +27,20 @@ void lay(const Left &left, long row, long rows, long step, bf16 *to) {
     else tile_of_pairs_turned(from, left.deep, depth, rows, to);
 }
 
-// The same of columns, as B.
-void lay(const Part &part, const Left &left, long column, long columns, long step, bf16 *to) {
+// The same of columns, as B. `wide`: of more than 16 columns, two tiles that lie `apart`; the first has columns 0 to 3 of each 8, the
+// second the others, since that is what costs least to lay out. Leaving puts them in order again.
+void lay(const Part &part, const Left &left, long column, long columns, long step, long apart, bf16 *to) {
     const long depth = std::min(DEEP, left.depth - step * DEEP);
     const bf16 *from = part.from + column * part.column + step * DEEP * part.deep;
-    if (part.column == 1) tile_of_pairs(from, part.deep, depth, columns, to);
-    else tile_of_lines_turned(from, part.column, columns, depth, to);
+    if (part.column == 1) {
+        if (columns > SIDE) tiles_of_pairs(from, part.deep, depth, columns, to, to + apart);
+        else tile_of_pairs(from, part.deep, depth, columns, to);
+    } else if (columns > SIDE) {
+        for (long half = 0; half < 2; half++)
+            tile_of_lines_turned(from + half * 4 * part.column, part.column, columns - half * 4, depth, to + half * apart, 4);
+    } else {
+        tile_of_lines_turned(from, part.column, columns, depth, to);
+    }
 }
 
 // Sums of a block that has been computed, on their way to C: they go while the matrix units work on the next block.
@@ -43,18 +53,32 @@ template <class C> struct Leaving {
     C *soon = nullptr;  // where others will go in a while
 
     void go(long some) {
-        const __mmask16 inside = __mmask16((1u << columns) - 1);
+        const __m512 by = _mm512_set1_ps(scale), none = _mm512_setzero_ps();
+        const __mmask32 inside = __mmask32((1ull << columns) - 1);
+        const __m512i low = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0), high = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
         for (const long end = std::min(rows, row + some); row < end; row++) {
-            __m512 x = _mm512_mul_ps(_mm512_load_ps(sums + row * SIDE), _mm512_set1_ps(scale));
-            if (bias) x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(inside, bias));
-            put(to + row * stride, x, inside);
+            __m512 x = _mm512_load_ps(sums + row * SIDE), y = none;
+            if (columns > SIDE) {
+                const __m512d a = _mm512_castps_pd(x), b = _mm512_load_pd(sums + 2 * CELL + row * SIDE);
+                x = _mm512_castpd_ps(_mm512_permutex2var_pd(a, low, b)), y = _mm512_castpd_ps(_mm512_permutex2var_pd(a, high, b));
+            }
+            x = _mm512_mul_ps(x, by), y = _mm512_mul_ps(y, by);
+            if (bias) {
+                x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(__mmask16(inside), bias));
+                y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(__mmask16(inside >> SIDE), bias + SIDE));
+            }
+            put(to + row * stride, x, y, inside);
             if (soon) __builtin_prefetch(soon + row * stride, 1);
         }
     }
-    void put(bf16 *at, __m512 x, __mmask16 inside) { _mm256_mask_storeu_epi16(at, inside, (__m256i)_mm512_cvtneps_pbh(x)); }
-    void put(float *at, __m512 x, __mmask16 inside) {
-        if (more) x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(inside, at));
-        _mm512_mask_storeu_ps(at, inside, x);
+    void put(bf16 *at, __m512 x, __m512 y, __mmask32 inside) { _mm512_mask_storeu_epi16(at, inside, narrow(x, y)); }
+    void put(float *at, __m512 x, __m512 y, __mmask32 inside) {
+        if (more) {
+            x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(__mmask16(inside), at));
+            y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(__mmask16(inside >> SIDE), at + SIDE));
+        }
+        _mm512_mask_storeu_ps(at, __mmask16(inside), x);
+        _mm512_mask_storeu_ps(at + SIDE, __mmask16(inside >> SIDE), y);
     }
 };
 
@@ -80,27 +104,37 @@ template <int DOWN, class C> void add(Tall a, const bf16 *b, long steps, Leaving
     }
 }
 
-// How each A of one call comes into tiles, of each block of 32 rows its steps, a tile or two each: turned ones all at once, since
-// that takes long, and lines that many tasks ask for; other lines by each task, shortly before they are read; and not at all where
-// few columns ask for them.
-struct Laid {
+// What is asked for in one call. How each A comes into tiles: turned ones all at once, by all threads, since that takes long; lines of
+// 32 rows shortly before they are read; and not at all where few columns ask for them.
+struct Asked {
     enum How { AT_ONCE, IN_TURN, NOT };
     const Left *lefts;
-    std::vector<long> begin;
+    const Part *parts;
+    const Job *jobs;
+    long count, number, rows, blocks, size = 0;
     std::vector<How> how;
+    std::vector<long> begin;
     bf16 *tiles = nullptr;
-    long rows, blocks, size = 0;
 
-    Laid(const Left *lefts, long count, long rows)
-        : lefts(lefts), begin(count), how(count), rows(rows), blocks((rows + TALL - 1) / TALL) {}
-    // columns: that ask for each A; times: how often all of it is asked for; often: from when on laying it at once pays.
-    void choose(const std::vector<long> &columns, const std::vector<long> &times, double often) {
-        for (size_t i = 0; i < columns.size(); i++) {
+    Asked(const Left *lefts, long count, const Part *parts, const Job *jobs, long number, long rows)
+        : lefts(lefts), parts(parts), jobs(jobs), count(count), number(number), rows(rows), blocks((rows + TALL - 1) / TALL), how(count),
+          begin(count) {
+        std::vector<long> columns(count);
+        for (long job = 0; job < number; job++)
+            for (long i = 0; i < jobs[job].count; i++) columns[parts_of(job)[i].left] += jobs[job].columns;
+        for (long i = 0; i < count; i++) {
             const bool whole = lefts[i].depth % DEEP == 0;
             begin[i] = size;
-            how[i] = lefts[i].deep != 1 || times[i] > often ? AT_ONCE : whole && columns[i] <= FEW ? NOT : IN_TURN;
+            how[i] = lefts[i].deep != 1 ? AT_ONCE : whole && columns[i] <= FEW ? NOT : IN_TURN;
             if (how[i] == AT_ONCE) size += blocks * 2 * steps_of(lefts[i]) * TILE;
         }
+    }
+    const Part *parts_of(long job) const { return parts + jobs[job].first; }
+    long panels(long job) const { return (jobs[job].columns + WIDE - 1) / WIDE; }
+    long steps(long job) const {
+        long sum = 0;
+        for (long i = 0; i < jobs[job].count; i++) sum += steps_of(lefts[parts_of(job)[i].left]);
+        return sum;
     }
     bf16 *place(long left, long block) const { return tiles + begin[left] + block * 2 * steps_of(lefts[left]) * TILE; }
     void lay_block(long left, long block, long from, long end, bf16 *to) const {
@@ -110,7 +144,7 @@ struct Laid {
                 lay(lefts[left], block * TALL + at, std::min(SIDE, high - at), step, to);
     }
     // Where the tiles of the steps from .. end are; laid out at `to` if they have to be.
-    Tall of(long left, long block, long from, long end, bf16 *to) const {
+    Tall tall(long left, long block, long from, long end, bf16 *to) const {
         const Left &l = lefts[left];
         if (how[left] == NOT && (block + 1) * TALL <= rows)
             return {l.from + block * TALL * l.row + from * DEEP, l.row, SIDE * l.row, DEEP};
@@ -120,131 +154,184 @@ struct Laid {
     }
 };
 
-// Steps of a sum.
-long steps_of(const Laid &laid, const Job &job, const Part *parts) {
-    long steps = 0;
-    for (long i = 0; i < job.count; i++) steps += steps_of(laid.lefts[parts[i].left]);
-    return steps;
-}
+// Columns 32 * (first .. last) of a job; B, of each 16 columns all steps, a tile each, stands at `b`.
+struct Panels {
+    long job, first, last, steps;
+    bf16 *b;
 
-// B of the columns 16 * (first .. last): of each 16 all steps, a tile each. Lines are read from end to end.
-void lay_panel(const Laid &laid, const Job &job, const Part *parts, long first, long last, long steps, bf16 *b) {
+    bf16 *at(long panel, long half) const { return b + ((panel - first) * 2 + half) * steps * TILE; }
+};
+
+// A share of all columns, whose B fits into the cache: how far it has come.
+struct Share {
+    std::vector<Panels> panels;
+    std::atomic<bool> laid{false};
+    std::atomic<long> next{0};
+};
+
+// Lines of B are read from end to end.
+void lay_panels(const Asked &asked, const Panels &panels) {
+    const Job &job = asked.jobs[panels.job];
     long done = 0;
     for (long i = 0; i < job.count; i++) {
-        const Part &part = parts[i];
-        const Left &left = laid.lefts[part.left];
-        const long here = steps_of(left), across = last - first;
+        const Part &part = asked.parts_of(panels.job)[i];
+        const Left &left = asked.lefts[part.left];
+        const long here = steps_of(left), across = panels.last - panels.first;
         for (long n = 0; n < here * across; n++) {
-            const long step = part.column == 1 ? n / across : n % here, p = part.column == 1 ? n % across : n / here;
-            const long column = (first + p) * SIDE;
-            lay(part, left, column, std::min(SIDE, job.columns - column), step, b + (p * steps + done + step) * TILE);
+            const long step = part.column == 1 ? n / across : n % here, panel = panels.first + (part.column == 1 ? n % across : n / here);
+            lay(part, left, panel * WIDE, std::min(WIDE, job.columns - panel * WIDE), step, panels.steps * TILE,
+                panels.at(panel, 0) + (done + step) * TILE);
         }
         done += here;
     }
 }
 
-// A stretch of the depth of a part of a sum: where it is in A and, among all steps of the sum, in B.
+// The steps low .. up of an A, which are those from `first` on of a sum: its tiles for a block of 32 rows.
 struct Stretch {
+    long left, low, up, first;
     Tall a;
-    long first, count;
 };
 
-// Columns of one job, 16 * (first .. last), of all rows of the blocks begin .. end; sums wait from one stretch of the depth to the
-// next. `room`: for a block of A, for such sums, then for B.
-template <class C>
-void compute(const Laid &laid, const Job &job, const Part *parts, long first, long last, long begin, long end, bf16 *room) {
-    const long steps = steps_of(laid, job, parts), turns = (steps + SHALLOW - 1) / SHALLOW;
-    float *const waiting = (float *)(room + SHALLOW * 2 * TILE);
-    bf16 *const b = room + SHALLOW * 2 * TILE + (last - first) * 4 * CELL;
-    lay_panel(laid, job, parts, first, last, steps, b);
-    alignas(64) float sums[2][TALL * SIDE];
-    std::vector<Stretch> stretches(job.count);
-    Leaving<C> before;
-    int side = 0;
-    for (long at = begin * turns; at < end * turns; at++) {
-        const long block = at / turns, turn = at % turns, high = std::min(TALL, laid.rows - block * TALL);
-        const long from = steps * turn / turns, to = steps * (turn + 1) / turns;
+// What one thread works with: A of a block of rows laid out, sums that wait from one stretch of the depth to the next, and sums that
+// leave.
+template <class C> class Worker {
+  public:
+    Worker(const Asked &asked, bf16 *room) : asked(asked), room(room), waiting((float *)(room + SHALLOW * 2 * TILE)) {}
+    static long size(long panels) { return SHALLOW * 2 * TILE + panels * 8 * CELL; }
+
+    void compute(const std::vector<Panels> &all, long block) {
+        stretches.clear();
+        for (const Panels &panels : all) compute(panels, block);
+    }
+    void end() { before.go(TALL); }
+
+  private:
+    void compute(const Panels &panels, long block) {
+        const Job &job = asked.jobs[panels.job];
+        const long turns = (panels.steps + SHALLOW - 1) / SHALLOW, high = std::min(TALL, asked.rows - block * TALL);
         const auto how = high > SIDE ? add<2, C> : add<1, C>;
-        long done = 0, number = 0;
-        for (long i = 0; i < job.count; i++) {
-            const long here = steps_of(laid.lefts[parts[i].left]), low = std::max(from - done, 0L), up = std::min(to - done, here);
-            if (low < up) {
-                bf16 *const place = room + (done + low - from) * 2 * TILE;
-                stretches[number++] = {laid.of(parts[i].left, block, low, up, place), done + low, up - low};
+        const auto place = [&](long panel) { return (C *)job.out + block * TALL * job.stride + panel * WIDE; };
+        for (long turn = 0; turn < turns; turn++) {
+            const long from = panels.steps * turn / turns, to = panels.steps * (turn + 1) / turns;
+            look(panels.job, block, from, to);
+            for (long panel = panels.first; panel < panels.last; panel++) {
+                const long wide = std::min(WIDE, job.columns - panel * WIDE), halves = wide > SIDE ? 2 : 1;
+                const long some = (before.rows + halves * (to - from) - 1) / (halves * (to - from));
+                for (long half = 0; half < halves; half++) {
+                    float *held = waiting + ((panel - panels.first) * 2 + half) * 2 * CELL;
+                    turn ? take(held, held + CELL) : zero();
+                    for (const Stretch &stretch : stretches)
+                        how(stretch.a, panels.at(panel, half) + stretch.first * TILE, stretch.up - stretch.low, before, some);
+                    if (turn + 1 == turns) held = sums[side] + half * 2 * CELL;
+                    give(held, held + CELL);
+                }
+                if (turn + 1 < turns) continue;
+                before = {sums[side], job.bias ? job.bias + panel * WIDE : nullptr, place(panel), job.stride, high, wide, 0,
+                          job.more != 0, float(job.scale), panel + 1 < panels.last ? place(panel + 1) : nullptr};
+                side ^= 1;
             }
-            done += here;
-        }
-        for (long p = first; p < last; p++) {
-            const long some = (before.rows + to - from - 1) / (to - from);
-            float *const held = waiting + (p - first) * 2 * CELL;
-            turn ? take(held, held + CELL) : zero();
-            for (long i = 0; i < number; i++)
-                how(stretches[i].a, b + ((p - first) * steps + stretches[i].first) * TILE, stretches[i].count, before, some);
-            if (turn + 1 < turns) {
-                give(held, held + CELL);
-                continue;
-            }
-            give(sums[side], sums[side] + CELL);
-            const auto to_columns = [&](long block, long p) { return (C *)job.out + block * TALL * job.stride + p * SIDE; };
-            C *const soon = p + 2 < last ? to_columns(block, p + 2) : block + 1 < end ? to_columns(block + 1, first) : nullptr;
-            before = {sums[side], job.bias ? job.bias + p * SIDE : nullptr, to_columns(block, p), job.stride, high,
-                      std::min(SIDE, job.columns - p * SIDE), 0, job.more != 0, float(job.scale), soon};
-            side ^= 1;
         }
     }
-    before.go(TALL);
-}
+    // A of the steps from .. to of a sum; what is laid out already stays.
+    void look(long job, long block, long from, long to) {
+        std::vector<Stretch> found;
+        long done = 0;
+        for (long i = 0; i < asked.jobs[job].count; i++) {
+            const long left = asked.parts_of(job)[i].left, here = steps_of(asked.lefts[left]);
+            const long low = std::max(from - done, 0L), up = std::min(to - done, here);
+            if (low < up) found.push_back({left, low, up, done + low, {}});
+            done += here;
+        }
+        for (Stretch &one : found) {
+            bf16 *const to_tiles = room + (one.first - from) * 2 * TILE;
+            bool there = false;
+            for (const Stretch &old : stretches)
+                if (old.left == one.left && old.low == one.low && old.up == one.up && old.a.from == to_tiles) one.a = old.a, there = true;
+            if (!there) one.a = asked.tall(one.left, block, one.low, one.up, to_tiles);
+        }
+        stretches.swap(found);
+    }
 
-struct Task {
-    long job, first, last, begin, end;
+    const Asked &asked;
+    bf16 *const room;
+    float *const waiting;
+    alignas(64) float sums[2][TALL * WIDE];
+    std::vector<Stretch> stretches;
+    Leaving<C> before;
+    int side = 0;
 };
+
+// All panels of all jobs, evenly divided among at least `threads` shares; where B stands is not set.
+std::vector<std::vector<Panels>> shares_of(const Asked &asked, int threads) {
+    long all = 0;
+    for (long job = 0; job < asked.number; job++) all += asked.panels(job) * 2 * asked.steps(job) * TILE;
+    const long least = up_to(std::max((all + CACHE - 1) / CACHE, 1L), threads), fit = (all + least - 1) / least;
+    std::vector<std::vector<Panels>> shares;
+    long filled = fit;
+    for (long job = 0; job < asked.number; job++) {
+        const long steps = asked.steps(job), size = 2 * steps * TILE;
+        for (long panel = 0; panel < asked.panels(job); panel++, filled += size) {
+            if (filled + size / 2 >= fit) shares.emplace_back(), filled = 0;
+            auto &share = shares.back();
+            if (share.empty() || share.back().job != job) share.push_back({job, panel, panel, steps, nullptr});
+            share.back().last++;
+        }
+    }
+    return shares;
+}
 
 template <class C>
 void multiply(const Left *lefts, long count, const Part *parts, const Job *jobs, long number, long rows, int threads) {
-    std::vector<Task> tasks;
-    std::vector<long> columns(count), times(count);
-    Laid laid(lefts, count, rows);
-    long room = 0;
-    for (long j = 0; j < number; j++) {
-        const long steps = steps_of(laid, jobs[j], parts + jobs[j].first);
-        // twice as many tasks as threads, so that the fastest takes most: of columns, or where there are few, of rows
-        const long stretches = (jobs[j].columns + SIDE - 1) / SIDE, turns = threads > 1 ? 2L * threads : 1;
-        const long fit = std::max(1L, CACHE / (steps * TILE * 2)), down = stretches < 2 * turns ? turns : 1;
-        const long least = (stretches + fit - 1) / fit, even = std::min(up_to(std::max(least, turns), threads), stretches);
-        const long panels = down > 1 ? least : even;
-        room = std::max(room, SHALLOW * 2 * TILE + (stretches + panels - 1) / panels * (steps * TILE + 4 * CELL));
-        for (long x = 0; x < panels; x++)
-            for (long y = 0; y < down; y++)
-                tasks.push_back({j, stretches * x / panels, stretches * (x + 1) / panels, laid.blocks * y / down,
-                                 laid.blocks * (y + 1) / down});
-        for (long i = 0; i < jobs[j].count; i++) {
-            const long left = parts[jobs[j].first + i].left;
-            columns[left] += jobs[j].columns;
-            times[left] += panels;
-        }
+    Asked asked(lefts, count, parts, jobs, number, rows);
+    auto all = shares_of(asked, threads);
+    long size = 0, most = 0;  // of a share: numbers of B, panels of a job
+    for (auto &share : all) {
+        long here = 0;
+        for (const Panels &panels : share)
+            here += (panels.last - panels.first) * 2 * panels.steps * TILE, most = std::max(most, panels.last - panels.first);
+        size = std::max(size, here);
     }
-    laid.choose(columns, times, OFTEN * threads);
-    Room<1> shared(laid.size * long(sizeof(bf16)));
-    laid.tiles = shared.take<bf16>(laid.size);
+    Room<1> shared((asked.size + threads * size) * long(sizeof(bf16)));
+    asked.tiles = shared.take<bf16>(asked.size);
+    bf16 *const b = shared.take<bf16>(threads * size);
+    for (size_t i = 0; i < all.size(); i++) {
+        bf16 *to = b + i % threads * size;
+        for (Panels &panels : all[i]) panels.b = to, to += (panels.last - panels.first) * 2 * panels.steps * TILE;
+    }
+    std::vector<Share> shares(all.size());
+    for (size_t i = 0; i < all.size(); i++) shares[i].panels.swap(all[i]);
+    std::vector<std::atomic<size_t>> taken((shares.size() + threads - 1) / threads);
+    for (size_t round = 0; round < taken.size(); round++) taken[round] = round * threads;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        Room<2> own(room * long(sizeof(bf16)));
-        bf16 *b = own.take<bf16>(room);
+        Room<2> own(Worker<C>::size(most) * long(sizeof(bf16)));
+        Worker<C> worker(asked, own.take<bf16>(Worker<C>::size(most)));
         Tiles tiles_of_this_thread;
         for (long left = 0; left < count; left++)
-            if (laid.how[left] == Laid::AT_ONCE)
+            if (asked.how[left] == Asked::AT_ONCE)
 #pragma omp for schedule(dynamic, 4) nowait
-                for (long block = 0; block < laid.blocks; block++) laid.lay_block(left, block, 0, steps_of(lefts[left]), laid.place(left, block));
-        if (laid.size) {
+                for (long block = 0; block < asked.blocks; block++)
+                    asked.lay_block(left, block, 0, steps_of(lefts[left]), asked.place(left, block));
+        const auto work = [&](Share &share) {
+            for (long block; (block = share.next++) < asked.blocks;) worker.compute(share.panels, block);
+        };
+        for (size_t round = 0; round < taken.size(); round++) {
+            if (round || asked.size) {
 #pragma omp barrier
+            }
+            const size_t begin = round * threads, end = std::min(shares.size(), begin + threads);
+            for (size_t i; (i = taken[round]++) < end;) {
+                for (const Panels &panels : shares[i].panels) lay_panels(asked, panels);
+                shares[i].laid = true;
+                work(shares[i]);
+            }
+            for (bool more = true; more;) {
+                more = false;
+                for (size_t i = begin; i < end; i++) shares[i].laid ? work(shares[i]) : void(more = true);
+                if (more) sched_yield();
+            }
         }
-#pragma omp for schedule(dynamic)
-        for (long t = 0; t < long(tasks.size()); t++) {
-            const Task &task = tasks[t];
-            const Job &job = jobs[task.job];
-            if (task.begin < task.end)
-                compute<C>(laid, job, parts + job.first, task.first, task.last, task.begin, task.end, b);
-        }
+        worker.end();
     }
 }
 

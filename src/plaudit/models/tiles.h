@@ -90,12 +90,24 @@ inline void tile_of_pairs(const bf16 *from, long stride, long depth, long column
     for (long j = 0; j < SIDE; j++) _mm512_storeu_si512(to + j * DEEP, pair(from, stride, j, depth, columns));
 }
 
-// As B from its transpose [columns <= 16, depth <= 32].
-inline void tile_of_lines_turned(const bf16 *from, long stride, long columns, long depth, bf16 *to) {
+// The same of up to 32 columns as two tiles: columns 0 to 3 of each 8 in the first, the others in the second.
+inline void tiles_of_pairs(const bf16 *from, long stride, long depth, long columns, bf16 *to, bf16 *others) {
+    for (long j = 0; j < SIDE; j++) {
+        const __m512i none = _mm512_setzero_si512();
+        const __m512i a = 2 * j < depth ? thirty_two(from + 2 * j * stride, columns) : none;
+        const __m512i b = 2 * j + 1 < depth ? thirty_two(from + (2 * j + 1) * stride, columns) : none;
+        _mm512_storeu_si512(to + j * DEEP, _mm512_unpacklo_epi16(a, b));
+        _mm512_storeu_si512(others + j * DEEP, _mm512_unpackhi_epi16(a, b));
+    }
+}
+
+// As B from its transpose [columns <= 16, depth <= 32]. `apart`: how many lines are left out after each 4.
+inline void tile_of_lines_turned(const bf16 *from, long stride, long columns, long depth, bf16 *to, long apart = 0) {
     __m512i line[16];
     for (long i = 0; i < SIDE; i++) {
-        line[i] = i < columns ? thirty_two(from + i * stride, depth) : _mm512_setzero_si512();
-        if (i < columns) _mm_prefetch((const char *)(from + i * stride + EARLY), _MM_HINT_T0);
+        const long at = i + i / 4 * apart;
+        line[i] = at < columns ? thirty_two(from + at * stride, depth) : _mm512_setzero_si512();
+        if (at < columns) _mm_prefetch((const char *)(from + at * stride + EARLY), _MM_HINT_T0);
     }
     mirror(line);
     for (long j = 0; j < SIDE; j++) _mm512_storeu_si512(to + j * DEEP, line[j]);

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from engine_models import PROMPTS, engine, llama
 from kernel_cases import SHAPES, TYPES, attended, check, norm_of_sum, numbers, shape, summed_and_normed
 
@@ -14,6 +15,7 @@ from plaudit.engines.kv_cache import KVCache
 from plaudit.engines.sampling import draw, uniforms
 from plaudit.engines.weights import Linear, packs
 from plaudit.models import native
+from plaudit.models.products import tiled
 from plaudit.schema import Sampling
 
 pytestmark = pytest.mark.skipif(kernels.library() is None, reason="needs a C++ compiler")
@@ -125,8 +127,29 @@ def test_packed_products_are_the_plain_ones_to_the_last_bit(rows):
     for shift in (None, bias):
         linear = Linear(weight, shift)
         plain = linear(x)
-        linear.pack()
+        linear.pack(None)
         assert linear.weight is None and torch.equal(linear(x), plain)
+
+
+@pytest.mark.skipif(tiled() is None, reason="needs matrix units")
+@pytest.mark.parametrize(("inputs", "outputs"), [(64, 96), (40, 17), (1536, 576), (576, 2048)])
+def test_products_of_weights_laid_out_are_no_further_from_float64_and_a_rows_bits_are_its_own(inputs, outputs):
+    weight, bias, x = (
+        numbers(*size, seed=i).bfloat16() for i, size in enumerate([(outputs, inputs), (outputs,), (300, inputs)])
+    )
+    exact, plain = F.linear(x.double(), weight.double(), bias.double()), F.linear(x, weight, bias)
+    linear, before = Linear(weight, bias), torch.get_num_threads()
+    linear.pack(tiled())
+    found = linear(x)
+    assert linear.weight is None and (found - exact).abs().max() <= 2 * (plain - exact).abs().max()
+    try:
+        for rows, threads in ((1, 1), (7, 2), (32, 1), (33, 3), (64, 2), (129, 2)):
+            torch.set_num_threads(threads)
+            assert torch.equal(linear(x[:rows]), found[:rows]) and torch.equal(linear(x[-rows:]), found[-rows:])
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(ValueError, match="inputs in bfloat16"):
+        linear(x[:, :-1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)

@@ -7,6 +7,7 @@ from engine_models import PROMPTS, TOKENIZER, engine, forward_logits, llama
 
 from plaudit.engines.base import row_seed
 from plaudit.engines.torch_engine import TorchEngine
+from plaudit.models.products import Laid
 from plaudit.schema import Message, Prompt, Sampling, UserError
 
 SAMPLED = Sampling(max_new_tokens=24, temperature=0.9, seed=5)
@@ -214,10 +215,10 @@ def test_unloaded_it_holds_nothing_and_refuses_until_weights_come_again(dtype):
     writer = engine(model)
     before = tokens(writer.generate(PROMPTS, 2, SAMPLED))
     embeddings, first = writer.decoder.weights.embed, writer.decoder.weights.layers[0]
-    held = [
-        weakref.ref(tensor)
-        for tensor in (embeddings, first.up.weight if first.up.packed is None else first.up.packed, writer.cache.keys)
-    ]
+    packed = first.up.packed
+    matrix = first.up.weight if packed is None else packed.numbers if isinstance(packed, Laid) else packed
+    held = [weakref.ref(tensor) for tensor in (embeddings, matrix, writer.cache.keys)]
+    del packed, matrix
     del embeddings, first
     writer.unload()
     assert [ref() for ref in held] == [None] * 3 and writer.cache.keys.numel() == 0 and writer.version == ""

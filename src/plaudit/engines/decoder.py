@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from plaudit.engines.extras import Extras
-from plaudit.engines.kernels import Where, kernels_for
+from plaudit.engines.kernels import Compiled, Where, kernels_for
 from plaudit.engines.kv_cache import KVCache
 from plaudit.engines.prefill import batches
 from plaudit.engines.weights import Layer, Weights
 from plaudit.models.families import architecture, context, ropes, rotary_class, steady_length, unknown
+from plaudit.models.products import tiled
 from plaudit.schema import UserError
 
 ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3", "longrope")
@@ -53,9 +54,9 @@ class Decoder:
         self.shape = shape = architecture(config)
         self.family = shape.family
         self.heads, self.kv_heads, self.head_dim = shape.heads, shape.kv_heads, shape.head_dim
-        self.weights = Weights(config, shape, dtype, device)
         self.extras = Extras(config, dtype, device)
-        self.kernels = kernels_for(shape, dtype, device, compiled)
+        self.weights = Weights(config, shape, dtype, device)
+        self.use(compiled)
         self.scale = None
         if shape.embedding_scale is not None:  # rounded to float32 first, as transformers keeps it
             self.scale = torch.tensor(shape.embedding_scale, dtype=torch.float32).to(device, dtype)
@@ -63,6 +64,11 @@ class Decoder:
         self.angles: dict[str, tuple[Tensor, Tensor]] = {}
         """cos and sin [length, D] of each kind of rotary angles."""
         self.length = 0
+
+    def use(self, compiled: bool | None) -> None:
+        """Compute with the fast kernels, or not, see `kernels_for`; products follow at the next `load`."""
+        self.kernels = kernels_for(self.shape, self.dtype, self.device, compiled)
+        self.weights.products = tiled() if isinstance(self.kernels, Compiled) else None
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Copy weights into the buffers in place (see `weights.fill`); what an adapter adds is kept, and the last one's not."""

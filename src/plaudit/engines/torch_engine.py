@@ -15,7 +15,7 @@ from plaudit.engines.base import Progress, check_request
 from plaudit.engines.batching import Loop
 from plaudit.engines.decoder import Decoder, check
 from plaudit.engines.graphs import Graphs
-from plaudit.engines.kernels import Kernels, kernels_for
+from plaudit.engines.kernels import Kernels
 from plaudit.engines.kv_cache import KVCache
 from plaudit.engines.rows import asked, completions, rows_of
 from plaudit.engines.stop import ends
@@ -94,8 +94,7 @@ class TorchEngine:
 
     def use(self, kernels: str) -> bool:
         """Sample with the kernels of this name from now on; False where they cannot be had here, and torch's are used."""
-        decoder = self.decoder
-        decoder.kernels = kernels_for(decoder.shape, decoder.dtype, self.device, kernels != Kernels.name)
+        self.decoder.use(kernels != Kernels.name)
         return self.kernels == kernels
 
     def release(self) -> None:

@@ -1,7 +1,8 @@
 """The engine's own copy of a model's weights: fused matrices, filled by Hugging Face parameter names.
 
-On a CPU in bfloat16 matrices are kept as its matrix units read them (oneDNN's blocked layout), else they would be brought into
-that layout at every product; results are the same to the last bit. The plain copy is there while weights are loaded only.
+On a CPU in bfloat16 matrices are kept as its matrix units read them, else they would be brought into that layout at every
+product: in our own layout beside compiled kernels (models/products.cpp), and in oneDNN's elsewhere, with the bits of a plain
+product. The plain copy is there while weights are loaded only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from plaudit.models.families import Architecture
 from plaudit.models.machine import fast_bf16
+from plaudit.models.products import Laid, Tiled
 from plaudit.schema import UserError
 
 
@@ -38,18 +40,26 @@ class Linear:
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self.weight: Tensor | None = weight
         self.bias = bias
-        self.packed: Tensor | None = None
+        self.packed: Tensor | Laid | None = None
+        self.products: Tiled | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.packed is None:
-            assert self.weight is not None
-            return F.linear(x, self.weight, self.bias)
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
-
-    def pack(self) -> None:
-        """Keep the packed copy alone."""
+        if isinstance(self.packed, Laid):
+            assert self.products is not None
+            return self.products.linear(x, self.packed, self.bias)
+        if self.packed is not None:
+            return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
         assert self.weight is not None
-        self.packed, self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, PACKED_ROWS), None
+        return F.linear(x, self.weight, self.bias)
+
+    def pack(self, products: Tiled | None) -> None:
+        """Keep the packed copy alone: for `products`, or for oneDNN."""
+        assert self.weight is not None
+        if products is None:
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, PACKED_ROWS)
+        else:
+            self.packed, self.bias = products.lay(self.weight), None if self.bias is None else self.bias.float()
+        self.weight, self.products = None, products
 
 
 def packs(dtype: torch.dtype, device: torch.device) -> bool:
@@ -92,12 +102,15 @@ class Place:
 class Weights:
     """Buffers for all weights of a model: none until `load` where they are packed or were dropped, else zeros."""
 
-    def __init__(self, config: Any, shape: Architecture, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, config: Any, shape: Architecture, dtype: torch.dtype, device: torch.device, products: Tiled | None = None
+    ) -> None:
+        """products: what matrices are packed for, where packing serves; None: oneDNN."""
         self.config, self.shape, self.family, self.dtype, self.device = config, shape, shape.family, dtype, device
         self.places: dict[str, Place] = {}
         """Hugging Face parameter name -> the part of our buffers that it fills."""
         self.layers: list[Layer] = []
-        self.packs = packs(dtype, device)
+        self.packs, self.products = packs(dtype, device), products
         if not self.packs:
             self._make()
 
@@ -206,7 +219,7 @@ class Weights:
             self.head,
             *(linear for layer in self.layers for linear in (layer.qkv, layer.out, layer.up, layer.down)),
         ):
-            linear.pack()
+            linear.pack(self.products)
 
 
 @torch.no_grad()

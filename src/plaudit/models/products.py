@@ -33,6 +33,15 @@ class Sum:
 
 SOURCE = Path(__file__).with_name("products.cpp")
 ARGUMENTS = (c_void_p, c_long, c_void_p, c_void_p, c_long, c_long, c_int)
+FUNCTIONS: dict[str, tuple[Any, ...]] = {
+    "products_bfloat16": ARGUMENTS,
+    "products_float32": ARGUMENTS,
+    "products_lay": (c_void_p, c_long, c_long, c_void_p, c_int),
+    "products_laid": (c_void_p, c_long, c_long, c_void_p, c_void_p, c_void_p, c_long, c_int),
+    "tiles_work": (c_void_p,),
+}
+ACROSS, DEEP = 32, 32
+"""Columns of a panel, and how much of the depth a tile holds: what is laid out is a multiple of both."""
 
 
 class Products:
@@ -72,7 +81,7 @@ class Products:
 @cache
 def tiled() -> Tiled | None:
     """products.cpp, compiled; None without a compiler, or where the processor has no matrix units that this process may use."""
-    found = native.library(SOURCE, "training", _functions)
+    found = native.library(SOURCE, "training", lambda: FUNCTIONS)
     if found is None:
         return None
     answer = c_int(0)
@@ -80,8 +89,13 @@ def tiled() -> Tiled | None:
     return Tiled(found) if answer.value else None
 
 
-def _functions() -> dict[str, tuple[Any, ...]]:
-    return {"products_bfloat16": ARGUMENTS, "products_float32": ARGUMENTS, "tiles_work": (c_void_p,)}
+@dataclass(frozen=True)
+class Laid:
+    """A weight [outputs, inputs] in bfloat16 as matrix units read it."""
+
+    numbers: Tensor
+    outputs: int
+    inputs: int
 
 
 class _Left(ctypes.Structure):
@@ -133,6 +147,23 @@ class Tiled(Products):
     def add(self, out: Tensor, a: Tensor, b: Tensor) -> None:
         """out [M, N] in float32, += A B of bfloat16."""
         self._into([out], [Sum([(a, b)])], more=True)
+
+    def lay(self, weight: Tensor) -> Laid:
+        """A copy of a weight in bfloat16 for `linear`: laid out once, not at each product."""
+        weight, (outputs, inputs) = weight.contiguous(), weight.shape
+        numbers = torch.empty(-(-outputs // ACROSS) * ACROSS * -(-inputs // DEEP) * DEEP, dtype=torch.bfloat16)
+        self.library.products_lay(weight.data_ptr(), outputs, inputs, numbers.data_ptr(), torch.get_num_threads())
+        return Laid(numbers, outputs, inputs)
+
+    def linear(self, x: Tensor, laid: Laid, bias: Tensor | None = None) -> Tensor:
+        """x W^T + bias [..., outputs], of x [..., inputs] in bfloat16 and a bias in float32. A row's bits are its own."""
+        if x.dtype != torch.bfloat16 or x.shape[-1] != laid.inputs:
+            raise ValueError(f"{list(x.shape)} in {x.dtype} for a weight of {laid.inputs} inputs in bfloat16")
+        x, out = x.contiguous(), x.new_empty(*x.shape[:-1], laid.outputs)
+        pointers = laid.numbers.data_ptr(), None if bias is None else bias.data_ptr(), out.data_ptr()
+        rows = x.numel() // laid.inputs
+        self.library.products_laid(x.data_ptr(), rows, laid.inputs, *pointers, laid.outputs, torch.get_num_threads())
+        return out
 
     def _into(self, outs: Sequence[Tensor], sums: Sequence[Sum], *, more: bool = False) -> None:
         """Write the sums, or add them to what is there. `outs` are all of one dtype, their rows lie together."""

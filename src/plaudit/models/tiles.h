@@ -96,6 +96,7 @@ inline void tiles_of_pairs(const bf16 *from, long stride, long depth, long colum
         const __m512i none = _mm512_setzero_si512();
         const __m512i a = 2 * j < depth ? thirty_two(from + 2 * j * stride, columns) : none;
         const __m512i b = 2 * j + 1 < depth ? thirty_two(from + (2 * j + 1) * stride, columns) : none;
+        for (long next : {2 * j, 2 * j + 1}) _mm_prefetch((const char *)(from + (next + DEEP) * stride), _MM_HINT_T0);
         _mm512_storeu_si512(to + j * DEEP, _mm512_unpacklo_epi16(a, b));
         _mm512_storeu_si512(others + j * DEEP, _mm512_unpackhi_epi16(a, b));
     }

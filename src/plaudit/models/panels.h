@@ -15,6 +15,7 @@ constexpr long TALL = 2 * SIDE;  // rows of C that are summed at once, of 16 col
 constexpr long WIDE = 2 * SIDE;  // columns of C that are written at once
 constexpr long FEW = 128;        // columns below which A is not laid out
 constexpr long SHALLOW = 20;     // products of 32 rows whose A stays in the first cache
+constexpr long SOON = 4;         // how many tiles ahead what comes from memory is asked for
 
 // Step `step` of up to 16 rows from `row` on, as A.
 void lay(const Left &left, long row, long rows, long step, bf16 *to) {
@@ -86,10 +87,12 @@ struct Tall {
 };
 
 // To the sums of a block [32, 16] in tiles 0 and 1 (or of [16, 16] in tile 0): `steps` products of each. Tiles 2 and 3 take A and B;
-// no other tile may be in use, as tile_blocks.h says.
-template <int DOWN, class C> void add(Tall a, const bf16 *b, long steps, Leaving<C> &before, long some) {
+// no other tile may be in use, as tile_blocks.h says. COLD: B comes from memory.
+template <int DOWN, bool COLD, class C> void add(Tall a, const bf16 *b, long steps, Leaving<C> &before, long some) {
     const long line = a.line * 2;
     for (long k = 0; k < steps; k++, a.from += a.step, b += TILE) {
+        if (COLD)
+            for (long line = 0; line < SIDE; line++) _mm_prefetch((const char *)(b + SOON * TILE + line * DEEP), _MM_HINT_T0);
         _tile_stream_loadd(3, b, 64);
         _tile_loadd(2, a.from, line);
         _tile_dpbf16ps(0, 2, 3);
@@ -187,7 +190,8 @@ struct Stretch {
 // leave.
 template <class C> class Worker {
   public:
-    Worker(const Asked &asked, bf16 *room) : asked(asked), room(room), waiting((float *)(room + SHALLOW * 2 * TILE)) {}
+    Worker(const Asked &asked, bool cold, bf16 *room)
+        : asked(asked), cold(cold), room(room), waiting((float *)(room + SHALLOW * 2 * TILE)) {}
     static long size(long panels) { return SHALLOW * 2 * TILE + panels * 8 * CELL; }
 
     void compute(const std::vector<Panels> &all, long block) {
@@ -200,7 +204,7 @@ template <class C> class Worker {
     void compute(const Panels &panels, long block) {
         const Job &job = asked.jobs[panels.job];
         const long turns = (panels.steps + SHALLOW - 1) / SHALLOW, high = std::min(TALL, asked.rows - block * TALL);
-        const auto how = high > SIDE ? add<2, C> : add<1, C>;
+        const auto how = high > SIDE ? (cold ? add<2, true, C> : add<2, false, C>) : (cold ? add<1, true, C> : add<1, false, C>);
         const auto place = [&](long panel) { return (C *)job.out + block * TALL * job.stride + panel * WIDE; };
         for (long turn = 0; turn < turns; turn++) {
             const long from = panels.steps * turn / turns, to = panels.steps * (turn + 1) / turns;
@@ -244,6 +248,7 @@ template <class C> class Worker {
     }
 
     const Asked &asked;
+    const bool cold;  // B comes from memory
     bf16 *const room;
     float *const waiting;
     alignas(64) float sums[2][TALL * WIDE];

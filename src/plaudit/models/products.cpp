@@ -12,7 +12,7 @@ namespace {
 
 constexpr long CACHE = 600 * 1024;  // numbers of B that stay in the second cache
 constexpr long LOW = 4;             // blocks of rows so few that, where B is laid out already, A is laid out at once and shares are small:
-constexpr long SMALL = 64 * 1024;   // numbers of B of such a share
+constexpr long SMALL = 128 * 1024;  // numbers of B of such a share
 
 // A share of all columns, whose B fits into the cache: how far it has come.
 struct Share {
@@ -44,7 +44,8 @@ std::vector<std::vector<Panels>> shares_of(const Asked &asked, long most, long t
 
 // `laid`: B of the only job, as `products_lay` lays it out; null where each share's is laid out here, `threads` shares at a time.
 template <class C> void multiply(Asked asked, const bf16 *laid, int threads) {
-    auto all = shares_of(asked, laid && asked.blocks <= LOW ? SMALL : CACHE, threads);
+    const bool cold = laid && asked.blocks <= LOW;
+    auto all = shares_of(asked, cold ? SMALL : CACHE, threads);
     const size_t together = laid ? all.size() : threads;
     long size = 0, most = 0;  // of a share: numbers of B, panels of a job
     for (auto &share : all) {
@@ -67,7 +68,7 @@ template <class C> void multiply(Asked asked, const bf16 *laid, int threads) {
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         Room<2> own(Worker<C>::size(most) * long(sizeof(bf16)));
-        Worker<C> worker(asked, own.take<bf16>(Worker<C>::size(most)));
+        Worker<C> worker(asked, cold, own.take<bf16>(Worker<C>::size(most)));
         Tiles tiles_of_this_thread;
         for (long left = 0; left < asked.count; left++)
             if (asked.how[left] == Asked::AT_ONCE)

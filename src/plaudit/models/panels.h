@@ -13,7 +13,6 @@ long steps_of(const Left &left) { return (left.depth + DEEP - 1) / DEEP; }
 
 constexpr long TALL = 2 * SIDE;  // rows of C that are summed at once, of 16 columns, in two tiles
 constexpr long WIDE = 2 * SIDE;  // columns of C that are written at once
-constexpr long FEW = 128;        // columns below which A is not laid out
 constexpr long SHALLOW = 20;     // products of 32 rows whose A stays in the first cache
 constexpr long SOON = 4;         // how many tiles ahead what comes from memory is asked for
 
@@ -104,8 +103,8 @@ template <int DOWN, bool COLD, class C> void add(Tall a, const bf16 *b, long ste
     }
 }
 
-// What is asked for in one call. How each A comes into tiles: turned ones all at once, by all threads, since that takes long; lines of
-// 32 rows shortly before they are read; and not at all where few columns ask for them.
+// What is asked for in one call. How each A comes into tiles: turned ones all at once, by all threads, since that takes long. Lines are
+// read where they lie, but for what would be read beyond their end: that is laid out shortly before it is read.
 struct Asked {
     enum How { AT_ONCE, IN_TURN, NOT };
     const Left *lefts;
@@ -120,13 +119,10 @@ struct Asked {
     Asked(const Left *lefts, long count, const Part *parts, const Job *jobs, long number, long rows, bool at_once)
         : lefts(lefts), parts(parts), jobs(jobs), count(count), number(number), rows(rows), blocks((rows + TALL - 1) / TALL), how(count),
           begin(count) {
-        std::vector<long> columns(count);
-        for (long job = 0; job < number; job++)
-            for (long i = 0; i < jobs[job].count; i++) columns[parts_of(job)[i].left] += jobs[job].columns;
         for (long i = 0; i < count; i++) {
             const bool whole = lefts[i].depth % DEEP == 0;
             begin[i] = size;
-            how[i] = lefts[i].deep != 1 || at_once ? AT_ONCE : whole && columns[i] <= FEW ? NOT : IN_TURN;
+            how[i] = lefts[i].deep != 1 || at_once ? AT_ONCE : whole ? NOT : IN_TURN;
             if (how[i] == AT_ONCE) size += blocks * 2 * steps_of(lefts[i]) * TILE;
         }
     }

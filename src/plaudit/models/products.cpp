@@ -11,8 +11,8 @@
 namespace {
 
 constexpr long CACHE = 600 * 1024;  // numbers of B that stay in the second cache
-constexpr long LOW = 4;             // blocks of rows so few that, where B is laid out already, A is laid out at once and shares are small:
-constexpr long SMALL = 128 * 1024;  // numbers of B of such a share
+constexpr long LOW = 4;             // blocks of rows so few that B, where it is laid out already, comes from memory: then shares are
+constexpr long SMALL = 128 * 1024;  // small, of so many numbers of B, and A is laid out for all of them, if it has to be
 
 // A share of all columns, whose B fits into the cache: how far it has come.
 struct Share {
@@ -137,7 +137,7 @@ extern "C" void products_laid(const void *x, long rows, long inputs, const void 
     const Left left{(const bf16 *)x, inputs, inputs, 1};
     const Part part{0, nullptr, 1, inputs};
     const Job job{0, 1, bias, out, outputs, outputs, 0, 1};
-    multiply<bf16>(Asked(&left, 1, &part, &job, 1, rows, rows <= LOW * TALL), (const bf16 *)laid, threads);
+    multiply<bf16>(Asked(&left, 1, &part, &job, 1, rows, rows % TALL && rows <= LOW * TALL), (const bf16 *)laid, threads);
 }
 #else
 #define PRODUCTS(NAME, C)                                                                                                         \

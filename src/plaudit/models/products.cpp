@@ -5,14 +5,15 @@
 // C is summed by one thread in one order: neither the number of threads nor the rows beside it change its bits.
 #include "panels.h"
 #include <atomic>
+#include <omp.h>
 #include <sched.h>
 
 #ifdef TILES
 namespace {
 
 constexpr long CACHE = 600 * 1024;  // numbers of B that stay in the second cache
-constexpr long LOW = 4;             // blocks of rows so few that B, where it is laid out already, comes from memory: then shares are
-constexpr long SMALL = 128 * 1024;  // small, of so many numbers of B, and A is laid out for all of them, if it has to be
+constexpr long LOW = 4;             // blocks of rows that are few: B comes from memory, and is not worth being kept or shared
+constexpr long SMALL = 128 * 1024;  // numbers of B of a share then
 
 // A share of all columns, whose B fits into the cache: how far it has come.
 struct Share {
@@ -42,11 +43,12 @@ std::vector<std::vector<Panels>> shares_of(const Asked &asked, long most, long t
     return shares;
 }
 
-// `laid`: B of the only job, as `products_lay` lays it out; null where each share's is laid out here, `threads` shares at a time.
+// `laid`: B of the only job, as `products_lay` lays it out; null where each share's is laid out here, in a place of its own for each of
+// `threads` shares, or, where rows are few, for each thread.
 template <class C> void multiply(Asked asked, const bf16 *laid, int threads) {
-    const bool cold = laid && asked.blocks <= LOW;
-    auto all = shares_of(asked, cold ? SMALL : CACHE, threads);
-    const size_t together = laid ? all.size() : threads;
+    const bool few = asked.blocks <= LOW;
+    auto all = shares_of(asked, few ? SMALL : CACHE, threads);
+    const size_t together = laid || few ? all.size() : threads;
     long size = 0, most = 0;  // of a share: numbers of B, panels of a job
     for (auto &share : all) {
         long here = 0;
@@ -58,17 +60,21 @@ template <class C> void multiply(Asked asked, const bf16 *laid, int threads) {
     bf16 *const b = shared.take<bf16>(threads * size);
     std::vector<Share> shares(all.size());
     for (size_t i = 0; i < all.size(); i++) {
-        const bf16 *to = laid ? laid : b + i % threads * size;
-        for (Panels &panels : all[i]) panels.b = (bf16 *)to + (laid ? panels.first * 2 * panels.steps * TILE : 0), to += numbers_of(panels);
         shares[i].panels.swap(all[i]);
         shares[i].laid = laid;
+        if (laid)
+            for (Panels &panels : shares[i].panels) panels.b = (bf16 *)laid + panels.first * 2 * panels.steps * TILE;
     }
+    const auto lay_out = [&](Share &share, bf16 *to) {
+        for (Panels &panels : share.panels) panels.b = to, lay_panels(asked, panels), to += numbers_of(panels);
+        share.laid = true;
+    };
     std::vector<std::atomic<size_t>> taken((shares.size() + together - 1) / std::max(together, size_t(1)));
     for (size_t round = 0; round < taken.size(); round++) taken[round] = round * together;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         Room<2> own(Worker<C>::size(most) * long(sizeof(bf16)));
-        Worker<C> worker(asked, cold, own.take<bf16>(Worker<C>::size(most)));
+        Worker<C> worker(asked, few && laid, own.take<bf16>(Worker<C>::size(most)));
         Tiles tiles_of_this_thread;
         for (long left = 0; left < asked.count; left++)
             if (asked.how[left] == Asked::AT_ONCE)
@@ -84,12 +90,10 @@ template <class C> void multiply(Asked asked, const bf16 *laid, int threads) {
             }
             const size_t begin = round * together, end = std::min(shares.size(), begin + together);
             for (size_t i; (i = taken[round]++) < end;) {
-                if (!laid)
-                    for (const Panels &panels : shares[i].panels) lay_panels(asked, panels);
-                shares[i].laid = true;
+                if (!laid) lay_out(shares[i], b + (few ? omp_get_thread_num() : i % threads) * size);
                 work(shares[i]);
             }
-            for (bool more = true; more;) {
+            for (bool more = !few || laid; more;) {
                 more = false;
                 for (size_t i = begin; i < end; i++) shares[i].laid ? work(shares[i]) : void(more = true);
                 if (more) sched_yield();

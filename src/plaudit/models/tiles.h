@@ -13,7 +13,6 @@
 namespace {
 
 constexpr long SIDE = 16, DEEP = 32;          // rows or columns of a tile of floats; numbers that are summed by one product
-constexpr long EARLY = 8 * DEEP;              // how far along a line memory is asked for before it is read
 constexpr long TILE = SIDE * DEEP;            // numbers of a tile in bfloat16
 inline long up_to(long count, long step) { return (count + step - 1) / step * step; }
 
@@ -102,13 +101,13 @@ inline void tiles_of_pairs(const bf16 *from, long stride, long depth, long colum
     }
 }
 
-// As B from its transpose [columns <= 16, depth <= 32]. `apart`: how many lines are left out after each 4.
+// As B from its transpose [columns <= 16, depth <= 32]; the lines behind the next 32 are asked for. `apart`: how many lines are left out after each 4.
 inline void tile_of_lines_turned(const bf16 *from, long stride, long columns, long depth, bf16 *to, long apart = 0) {
     __m512i line[16];
     for (long i = 0; i < SIDE; i++) {
         const long at = i + i / 4 * apart;
         line[i] = at < columns ? thirty_two(from + at * stride, depth) : _mm512_setzero_si512();
-        if (at < columns) _mm_prefetch((const char *)(from + at * stride + EARLY), _MM_HINT_T0);
+        if (at < columns) _mm_prefetch((const char *)(from + (at + DEEP) * stride), _MM_HINT_T0);
     }
     mirror(line);
     for (long j = 0; j < SIDE; j++) _mm512_storeu_si512(to + j * DEEP, line[j]);

@@ -1,5 +1,7 @@
 """The machine's ceilings, measured: matrix products at a step's own shapes on all cores, and memory bandwidth.
 
+Where there is another way than torch's to multiply (models/products.py), the faster one counts.
+
 Run as a child process: `python -m plaudit.bench.probe REQUEST RESULT`. The request is {"shape", "phases": [[kind, rows], ...]}.
 """
 
@@ -18,6 +20,7 @@ import torch
 
 from plaudit.models.flops import Shape
 from plaudit.models.machine import device, fast_bf16
+from plaudit.models.products import Products, Tiled, tiled
 
 Tensor = torch.Tensor
 SECONDS = 1.5
@@ -26,28 +29,45 @@ STREAM = 256 * 1024**2
 """Bytes that the bandwidth is measured on: several times the last cache."""
 
 
-def products(shape: Shape, kind: str, rows: int, dtype: torch.dtype, where: torch.device) -> tuple[Callable[[], None], int]:
+def ways(dtype: torch.dtype, where: torch.device) -> list[Products]:
+    """By torch, and by our own kernel where there is one."""
+    own = tiled() if where.type == "cpu" and dtype == torch.bfloat16 else None
+    return [Products()] if own is None else [Products(), own]
+
+
+def products(
+    shape: Shape, kind: str, rows: int, dtype: torch.dtype, where: torch.device, by: Products
+) -> tuple[Callable[[], None], int]:
     """(what to time, its operations): the matrix products of all layers and the output head on `rows` rows.
 
-    Every layer has weights of its own, so that they come from memory as they do in the model. forward: x W. lora: also the
-    gradient of x. train: also that of W.
+    Every layer has weights of its own, so that they come from memory as they do in the model. forward: x W, of weights laid
+    out before where `by` can do that. lora: also the gradient of x. train: also that of W.
     """
     sizes = [*shape.sizes * shape.layers, (shape.width, shape.vocabulary)]
     weights = [torch.randn(b, a, dtype=torch.float32, device=where).to(dtype) for a, b in sizes]
     inputs = {a: torch.randn(rows, a, device=where).to(dtype) for a, _ in sizes}
     outputs = {b: torch.randn(rows, b, device=where).to(dtype) for _, b in sizes}
+    times = {"forward": 1, "lora": 2, "train": 3}[kind]
+    amount = times * sum(2 * rows * a * b for a, b in sizes)
+    if kind == "forward" and isinstance(by, Tiled):
+        laid = [by.lay(weight) for weight in weights]
+
+        def read() -> None:
+            for weight in laid:
+                by.linear(inputs[weight.inputs], weight)
+
+        return read, amount
 
     def run() -> None:
         for weight in weights:
             x, y = inputs[weight.shape[1]], outputs[weight.shape[0]]
-            x @ weight.T
+            by.total((x, weight.T))
             if kind != "forward":
-                y @ weight
+                by.total((y, weight))
             if kind == "train":
-                y.T @ x
+                by.total((y.T, x))
 
-    times = {"forward": 1, "lora": 2, "train": 3}[kind]
-    return run, times * sum(2 * rows * a * b for a, b in sizes)
+    return run, amount
 
 
 @torch.inference_mode()
@@ -87,8 +107,9 @@ def measure(shape: Shape, wanted: list[tuple[str, int]], seconds: float = SECOND
     for name, dtype in dtypes.items():
         flops[name] = {}
         for kind, rows in wanted:
-            run, amount = products(shape, kind, rows, dtype, where)
-            flops[name][f"{kind}@{rows}"] = rate(run, amount, where, seconds)
+            flops[name][f"{kind}@{rows}"] = max(
+                rate(*products(shape, kind, rows, dtype, where, by), where, seconds) for by in ways(dtype, where)
+            )
     return {
         "device": torch.cuda.get_device_name() if where.type == "cuda" else cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

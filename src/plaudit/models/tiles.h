@@ -101,7 +101,8 @@ inline void tiles_of_pairs(const bf16 *from, long stride, long depth, long colum
     }
 }
 
-// As B from its transpose [columns <= 16, depth <= 32]; the lines behind the next 32 are asked for. `apart`: how many lines are left out after each 4.
+// As B from its transpose [columns <= 16, depth <= 32]. `apart`: how many lines are left out after each 4. Lines that are 32 further
+// on are asked for.
 inline void tile_of_lines_turned(const bf16 *from, long stride, long columns, long depth, bf16 *to, long apart = 0) {
     __m512i line[16];
     for (long i = 0; i < SIDE; i++) {

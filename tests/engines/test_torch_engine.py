@@ -7,7 +7,7 @@ from engine_models import PROMPTS, TOKENIZER, engine, forward_logits, llama
 
 from plaudit.engines.base import row_seed
 from plaudit.engines.torch_engine import TorchEngine
-from plaudit.models.products import Laid
+from plaudit.models.products import Laid, tiled
 from plaudit.schema import Message, Prompt, Sampling, UserError
 
 SAMPLED = Sampling(max_new_tokens=24, temperature=0.9, seed=5)
@@ -226,6 +226,22 @@ def test_unloaded_it_holds_nothing_and_refuses_until_weights_come_again(dtype):
         writer.generate(PROMPTS, 2, SAMPLED)
     writer.load(model.state_dict().items(), "v1")
     assert tokens(writer.generate(PROMPTS, 2, SAMPLED)) == before
+
+
+@pytest.mark.skipif(tiled() is None, reason="needs matrix units")
+def test_products_follow_the_kernels_that_are_asked_for_at_the_next_load():
+    """A run that began with torch's kernels goes on with them, products included."""
+    model = llama(torch.bfloat16)
+    writer = engine(model)
+
+    def packed():
+        return isinstance(writer.decoder.weights.layers[0].up.packed, Laid)
+
+    assert packed() and writer.use("torch")
+    writer.load(model.state_dict().items(), "v1")
+    assert not packed() and writer.use("compiled")
+    writer.load(model.state_dict().items(), "v2")
+    assert packed()
 
 
 def test_load_swaps_weights_in_place_and_names_them():

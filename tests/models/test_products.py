@@ -8,8 +8,10 @@ from plaudit.models.products import Products, Sum, tiled
 
 BF16 = torch.bfloat16
 needs_units = pytest.mark.skipif(tiled() is None, reason="needs matrix units (AMX) and a C++ compiler")
-SHAPES = [(1, 1, 1), (1, 40, 3), (17, 33, 31), (97, 64, 48), (33, 1, 7), (50, 200, 65), (260, 96, 300)]
-"""(M, K, N): tiles hold 16 rows, 32 numbers of depth and 16 columns, and a call takes 32 x 32 of them at a time."""
+SHAPES = [(1, 1, 1), (1, 40, 3), (17, 33, 31), (97, 64, 48), (33, 1, 7), (50, 200, 65), (260, 96, 300), (97, 1500, 48)]
+"""(M, K, N): tiles hold 16 rows, 32 numbers of depth and 16 columns; blocks are 32 x 32, in stretches of up to 640 of depth."""
+SHARED = [(203, 160, 270), (100, 160, 270), (300, 1536, 900), (500, 64, 20)]
+"""Many rows and few, more columns than the threads' caches hold, and fewer than there are threads."""
 
 
 def drawn(*shape, seed=0):
@@ -53,8 +55,10 @@ def test_several_sums_in_one_call_are_what_each_is_alone():
 
 
 @needs_units
-def test_neither_threads_nor_rows_beside_a_row_change_its_bits():
-    a, b, before = drawn(203, 160), drawn(160, 270, seed=1), torch.get_num_threads()
+@pytest.mark.parametrize("shape", SHARED, ids=str)
+def test_neither_threads_nor_rows_beside_a_row_change_its_bits(shape):
+    m, k, n = shape
+    a, b, before = drawn(m, k), drawn(k, n, seed=1), torch.get_num_threads()
     try:
         found = []
         for threads in (1, 2, 5):
@@ -63,8 +67,20 @@ def test_neither_threads_nor_rows_beside_a_row_change_its_bits():
     finally:
         torch.set_num_threads(before)
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
-    for rows in (slice(0, 1), slice(40, 90), slice(199, 203)):
+    assert error(found[0], a.double() @ b.double()) < 4e-3
+    for rows in (slice(0, 1), slice(40, 90), slice(m - 4, m)):
         assert torch.equal(tiled().total((a[rows], b)), found[0][rows])
+
+
+@needs_units
+@pytest.mark.parametrize("rows", [40, 200])
+def test_a_deep_product_is_the_sum_of_its_parts_to_the_last_bit(rows):
+    """Cut where tiles end, inside a stretch and over two: the same products are added in the same order."""
+    a, b = drawn(rows, 1536), drawn(1536, 70, seed=1)
+    whole, ends = tiled().total((a, b)), (0, 96, 864, 1536)
+    parts = [(a[:, i:j], b[i:j]) for i, j in zip(ends, ends[1:], strict=False)]
+    assert torch.equal(tiled().total(*parts), whole)
+    assert torch.equal(tiled().total(*[(x.T.contiguous().T, y.T.contiguous().T) for x, y in parts]), whole)
 
 
 @needs_units

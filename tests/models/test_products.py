@@ -1,5 +1,7 @@
 """Products on matrix units against float64, beside their slow twin in torch."""
 
+import ctypes
+import mmap
 from itertools import pairwise
 
 import pytest
@@ -54,6 +56,42 @@ def test_several_sums_in_one_call_are_what_each_is_alone():
     sums = [Sum([(x, drawn(n, 96, seed=n).T), (u, drawn(n, 16, seed=n + 1).T)], scale=0.5) for n in (40, 3, 130)]
     for together, alone in zip(tiled().totals(sums), (tiled().totals([one])[0] for one in sums), strict=True):
         assert torch.equal(together, alone)
+
+
+@needs_units
+def test_what_is_laid_out_for_one_sum_is_not_taken_for_another_place_in_the_next():
+    """Depths of no whole tile are laid out: u first in one sum, and behind x in the next, by one thread."""
+    x, u, before = drawn(77, 40), drawn(77, 16, seed=1), torch.get_num_threads()
+    sums = [Sum([(u, drawn(16, 40, seed=2))]), Sum([(x, drawn(40, 40, seed=3)), (u, drawn(16, 40, seed=4))])]
+    try:
+        torch.set_num_threads(1)
+        for together, alone in zip(tiled().totals(sums), (tiled().totals([one])[0] for one in sums), strict=True):
+            assert torch.equal(together, alone)
+    finally:
+        torch.set_num_threads(before)
+
+
+def before_the_end(x):
+    """A copy of a matrix at the end of memory that may be read: a number more, and the process is gone."""
+    page, size = mmap.PAGESIZE, x.numel() * x.element_size()
+    whole = -(-size // page) * page
+    memory = mmap.mmap(-1, whole + page)
+    held = torch.frombuffer(memory, dtype=x.dtype)
+    end = held.data_ptr() + whole
+    assert ctypes.CDLL(None, use_errno=True).mprotect(ctypes.c_void_p(end), ctypes.c_size_t(page), 0) == 0
+    return held[(whole - size) // x.element_size() :][: x.numel()].view(x.shape).copy_(x)
+
+
+@needs_units
+@pytest.mark.parametrize("shape", [(33, 64, 20), (17, 40, 31), (200, 96, 50)], ids=str)
+def test_nothing_is_read_behind_the_end_of_a_matrix(shape):
+    m, k, n = shape
+    a, b = drawn(m, k), drawn(k, n, seed=1)
+    found = tiled().total((a, b))
+    lines, turned = (before_the_end(a), before_the_end(b)), (before_the_end(a.T).T, before_the_end(b.T).T)
+    for left, right in ((lines[0], lines[1]), (lines[0], turned[1]), (turned[0], lines[1]), (turned[0], turned[1])):
+        assert torch.equal(tiled().total((left, right)), found)
+    assert torch.equal(tiled().linear(lines[0], tiled().lay(turned[1].T)), found)
 
 
 @needs_units

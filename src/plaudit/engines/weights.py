@@ -102,15 +102,14 @@ class Place:
 class Weights:
     """Buffers for all weights of a model: none until `load` where they are packed or were dropped, else zeros."""
 
-    def __init__(
-        self, config: Any, shape: Architecture, dtype: torch.dtype, device: torch.device, products: Tiled | None = None
-    ) -> None:
-        """products: what matrices are packed for, where packing serves; None: oneDNN."""
+    def __init__(self, config: Any, shape: Architecture, dtype: torch.dtype, device: torch.device) -> None:
         self.config, self.shape, self.family, self.dtype, self.device = config, shape, shape.family, dtype, device
         self.places: dict[str, Place] = {}
         """Hugging Face parameter name -> the part of our buffers that it fills."""
         self.layers: list[Layer] = []
-        self.packs, self.products = packs(dtype, device), products
+        self.packs = packs(dtype, device)
+        self.products: Tiled | None = None
+        """What matrices are packed for at the next `load`, where packing serves; None: oneDNN."""
         if not self.packs:
             self._make()
 

@@ -24,7 +24,7 @@ void lay(const Left &left, long row, long rows, long step, bf16 *to) {
     else tile_of_pairs_turned(from, left.deep, depth, rows, to);
 }
 
-// The same of columns, as B. `wide`: of more than 16 columns, two tiles that lie `apart`; the first has columns 0 to 3 of each 8, the
+// The same of columns, as B: of more than 16, two tiles that lie `apart`; the first has columns 0 to 3 of each 8, the
 // second the others, since that is what costs least to lay out. Leaving puts them in order again.
 void lay(const Part &part, const Left &left, long column, long columns, long step, long apart, bf16 *to) {
     const long depth = std::min(DEEP, left.depth - step * DEEP);
@@ -91,7 +91,7 @@ template <int DOWN, bool COLD, class C> void add(Tall a, const bf16 *b, long ste
     const long line = a.line * 2;
     for (long k = 0; k < steps; k++, a.from += a.step, b += TILE) {
         if (COLD)
-            for (long line = 0; line < SIDE; line++) _mm_prefetch((const char *)(b + SOON * TILE + line * DEEP), _MM_HINT_T0);
+            for (long i = 0; i < SIDE; i++) _mm_prefetch((const char *)(b + SOON * TILE + i * DEEP), _MM_HINT_T0);
         _tile_stream_loadd(3, b, 64);
         _tile_loadd(2, a.from, line);
         _tile_dpbf16ps(0, 2, 3);
@@ -106,7 +106,7 @@ template <int DOWN, bool COLD, class C> void add(Tall a, const bf16 *b, long ste
 // What is asked for in one call. How each A comes into tiles: turned ones all at once, by all threads, since that takes long. Lines are
 // read where they lie, but for what would be read beyond their end: that is laid out shortly before it is read.
 struct Asked {
-    enum How { AT_ONCE, IN_TURN, NOT };
+    enum How { AT_ONCE, IN_TURN, AS_IT_LIES };
     const Left *lefts;
     const Part *parts;
     const Job *jobs;
@@ -122,7 +122,7 @@ struct Asked {
         for (long i = 0; i < count; i++) {
             const bool whole = lefts[i].depth % DEEP == 0;
             begin[i] = size;
-            how[i] = lefts[i].deep != 1 || at_once ? AT_ONCE : whole ? NOT : IN_TURN;
+            how[i] = lefts[i].deep != 1 || at_once ? AT_ONCE : whole ? AS_IT_LIES : IN_TURN;
             if (how[i] == AT_ONCE) size += blocks * 2 * steps_of(lefts[i]) * TILE;
         }
     }
@@ -143,7 +143,7 @@ struct Asked {
     // Where the tiles of the steps from .. end are; laid out at `to` if they have to be.
     Tall tall(long left, long block, long from, long end, bf16 *to) const {
         const Left &l = lefts[left];
-        if (how[left] == NOT && (block + 1) * TALL <= rows)
+        if (how[left] == AS_IT_LIES && (block + 1) * TALL <= rows)
             return {l.from + block * TALL * l.row + from * DEEP, l.row, SIDE * l.row, DEEP};
         const long step = (rows - block * TALL > SIDE ? 2 : 1) * TILE;
         if (how[left] != AT_ONCE) lay_block(left, block, from, end, to);

@@ -56,8 +56,8 @@ template <int WHICH = 0> class Room {
 };
 
 // Sums stand in the tiles 0 and 1, one below the other, and A and B pass through 2 and 3. No other tile is used, though eight are
-// there: where the core's other thread is busy, a processor has only about ten to name anew, and each that holds something is one less
-// for what is on its way. With eight in use a product takes four times as long then, with four twice.
+// there: with eight in use a product was measured to take four times as long where the core's other thread is busy, with four twice as
+// long (docs/performance-log.md). It looks as if about ten could be named anew then, less those that hold something.
 inline void take(const float *a, const float *b) {
     written();
     _tile_loadd(0, a, 64);
